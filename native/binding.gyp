@@ -1,0 +1,11 @@
+{
+  "targets": [{
+    "target_name": "skim",
+    "sources": ["addon.cc", "<!@(ls -1 gzip/*.cc posix/*.cc)"],
+    "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")", "."],
+    "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_DISABLE_DEPRECATED"],
+    "libraries": ["-lzstd"],
+    "cflags_cc!": ["-fno-rtti", "-fno-exceptions", "-std=gnu++17", "-std=gnu++20"],
+    "cflags_cc": ["-std=c++20", "-fexceptions", "-O2", "-Wall", "-Wextra", "-Wno-unused-parameter"]
+  }]
+}

@@ -1,0 +1,55 @@
+import type { ByteRange } from "../base/byte-range.js";
+import type { Digest } from "../image/digest.js";
+import type { Descriptor } from "../image/manifest.js";
+import type { Platform } from "../image/platform.js";
+import type { Reference } from "../image/reference.js";
+
+/** Where the manifests and blobs of one repository come from: a registry, or an OCI layout directory. */
+export interface ImageSource {
+  readonly reference: Reference;
+
+  /**
+   * Finds the manifest that `reference` names, through image indexes, for `platform` (default: this host's).
+   * Manifest and config bytes are checked against their digests.
+   * Throws NOT_FOUND, PLATFORM_NOT_FOUND, AUTH_FAILED, IMAGE_INVALID, DIGEST_MISMATCH, REGISTRY_UNAVAILABLE, REGISTRY_PROTOCOL.
+   */
+  resolve(options?: { platform?: Platform; signal?: AbortSignal }): Promise<ResolvedImage>;
+
+  /**
+   * Streams bytes of a blob, in order and in pieces of the source's choosing; exactly `range` (default: all `blob.size` bytes), or it
+   * throws. Attempts that fail before their first byte are repeated until `deadlineMs`; after it the body goes on where
+   * it broke off. The bytes are *not* verified: a range cannot be. The body is closed when the iteration ends early.
+   * Throws as resolve does, and DEADLINE_EXCEEDED, CANCELLED.
+   */
+  readBlob(blob: BlobId, options?: ReadBlobOptions): AsyncIterable<Uint8Array>;
+
+  /** What was asked of the source so far. */
+  readonly counters: { readonly requests: number; readonly bytes: number };
+
+  close(): Promise<void>;
+}
+
+export interface BlobId {
+  readonly digest: Digest;
+  /** Bytes of the whole blob. */
+  readonly size: number;
+}
+
+export interface ReadBlobOptions {
+  readonly range?: ByteRange;
+  readonly signal?: AbortSignal;
+  /** All attempts together, from the call to the last byte. Undefined: no limit but that of each attempt. */
+  readonly deadlineMs?: number;
+}
+
+export interface ResolvedImage {
+  readonly reference: Reference;
+  readonly platform: Platform;
+  readonly manifestDigest: Digest;
+  readonly manifestMediaType: string;
+  readonly manifestBytes: Uint8Array;
+  readonly config: Descriptor;
+  readonly configBytes: Uint8Array;
+  /** Base layer first. */
+  readonly layers: readonly Descriptor[];
+}

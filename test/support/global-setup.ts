@@ -1,0 +1,13 @@
+import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import path from "node:path";
+
+/** Tests run the command line from dist/ and the addon from build/: both are made here if `scripts/test.sh` has not. */
+export default function setup(): void {
+  const root = path.resolve(import.meta.dirname, "../..");
+  const run = (command: string, ...args: string[]) =>
+    execFileSync(command, args, { cwd: root, stdio: "inherit" });
+  if (!existsSync(path.join(root, "native/build/Release/skim.node")))
+    run("npm", "run", "--silent", "build:native");
+  if (!existsSync(path.join(root, "dist/cli.js"))) run("npm", "run", "--silent", "build:ts");
+}
