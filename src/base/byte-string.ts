@@ -37,3 +37,10 @@ export function textOf(name: ByteString): string | undefined {
   const text = bytesOf(name).toString("utf8");
   return byteStringFromText(text) === name ? text : undefined;
 }
+
+/** The bytes that `displayText` shows as `shown`. */
+export function parseDisplayText(shown: string): ByteString {
+  return byteStringFromText(shown).replace(/\\(?:\\|x([0-9a-f]{2}))/g, (_, hex?: string) =>
+    hex === undefined ? "\\" : String.fromCharCode(Number.parseInt(hex, 16)),
+  ) as ByteString;
+}

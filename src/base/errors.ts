@@ -6,7 +6,10 @@
  */
 
 interface ErrorMeaning {
-  /** What a process that reads a mount gets. */
+  /**
+   * What a process that reads a mount gets. EIO for whatever kept the bytes away, credentials and missing blobs included: ENOENT or
+   * EACCES from read(2) would speak of the file, which is there and may be read.
+   */
   readonly errno: keyof typeof errnoNumbers;
   /** Exit code of the command line. `skim run` reports its own failures as 125, as docker does. */
   readonly exitCode: number;
@@ -16,36 +19,22 @@ interface ErrorMeaning {
 
 /** Linux errno values of the names used in the table (asm-generic/errno.h; the same on x86-64 and arm64). */
 export const errnoNumbers = {
-  EPERM: 1,
-  ENOENT: 2,
   EINTR: 4,
   EIO: 5,
-  EACCES: 13,
   EBUSY: 16,
-  EEXIST: 17,
-  ENOTDIR: 20,
-  EISDIR: 21,
   EINVAL: 22,
-  ENOSPC: 28,
-  EROFS: 30,
-  ERANGE: 34,
-  ENAMETOOLONG: 36,
-  ENOSYS: 38,
-  ENODATA: 61,
-  EOVERFLOW: 75,
   EOPNOTSUPP: 95,
-  ETIMEDOUT: 110,
 } as const;
 
 export const errorTable = {
   /** The command line or an option of the library is not of the form it takes. */
   USAGE: { errno: "EINVAL", exitCode: 2, retryable: false },
   /** No such image, tag, blob, archive or mount. */
-  NOT_FOUND: { errno: "ENOENT", exitCode: 3, retryable: false },
+  NOT_FOUND: { errno: "EIO", exitCode: 3, retryable: false },
   /** The image has no manifest for the platform that was asked for. */
-  PLATFORM_NOT_FOUND: { errno: "ENOENT", exitCode: 3, retryable: false },
+  PLATFORM_NOT_FOUND: { errno: "EIO", exitCode: 3, retryable: false },
   /** Credentials are missing, wrong or do not allow this. */
-  AUTH_FAILED: { errno: "EACCES", exitCode: 4, retryable: false },
+  AUTH_FAILED: { errno: "EIO", exitCode: 4, retryable: false },
   /** The registry could not be reached, or answered 429 or 5xx until the attempts or the deadline were used up. */
   REGISTRY_UNAVAILABLE: { errno: "EIO", exitCode: 5, retryable: true },
   /** The registry answered what the distribution spec does not allow: a wrong range, a short body, bad JSON. */
@@ -63,7 +52,7 @@ export const errorTable = {
   /** A foreign, encrypted or otherwise unreadable kind of layer. */
   LAYER_UNSUPPORTED: { errno: "EIO", exitCode: 6, retryable: false },
   /** A limit against hostile input was reached; the message names the setting that raises it. */
-  LIMIT_EXCEEDED: { errno: "EOVERFLOW", exitCode: 6, retryable: false },
+  LIMIT_EXCEEDED: { errno: "EIO", exitCode: 6, retryable: false },
   /** An archive that is truncated, flipped, unsorted or inconsistent; the message names the section. */
   ARCHIVE_DAMAGED: { errno: "EIO", exitCode: 7, retryable: false },
   /** An archive of a version this program does not read. */

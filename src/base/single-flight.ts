@@ -1,3 +1,5 @@
+import { setMaxListeners } from "node:events";
+
 /**
  * Joins callers that want the same thing at the same time into one run of the work.
  *
@@ -42,6 +44,8 @@ export class SingleFlight<Key, Value> {
     let stopListening = () => {};
     try {
       if (!signal) return await flight.promise;
+      // Hundreds of readers may share one signal; node would warn of a leak at the eleventh.
+      setMaxListeners(0, signal);
       const aborted = new Promise<never>((_, reject) => {
         const onAbort = () => reject(signal.reason);
         signal.addEventListener("abort", onAbort, { once: true });

@@ -46,7 +46,10 @@ export function parseImageConfig(bytes: Uint8Array, where: string): ImageConfig 
     volumes: Object.keys((config.Volumes as object | null) ?? {}).sort(),
     exposedPorts: Object.keys((config.ExposedPorts as object | null) ?? {}).sort(),
     labels: Object.fromEntries(
-      Object.entries((config.Labels as object | null) ?? {}).map(([key, value]) => [key, String(value)]),
+      Object.entries((config.Labels as object | null) ?? {}).map(([key, value]) => [
+        key,
+        typeof value === "string" ? value : (JSON.stringify(value) ?? ""),
+      ]),
     ),
     stopSignal: typeof config.StopSignal === "string" ? config.StopSignal : "",
   };

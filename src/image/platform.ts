@@ -16,14 +16,17 @@ const goArchitecture: Record<string, string> = {
   s390x: "s390x",
   riscv64: "riscv64",
 };
-const aliases: Record<string, [architecture: string, variant?: string]> = {
-  x86_64: ["amd64"],
-  "x86-64": ["amd64"],
-  aarch64: ["arm64"],
-  armhf: ["arm", "v7"],
-  armel: ["arm", "v6"],
-  i386: ["386"],
-};
+/** Names that people and build tools use for an architecture, and what the OCI spec (Go) calls it. */
+const aliases = new Map<string, readonly [architecture: string, variant?: string]>(
+  Object.entries({
+    x86_64: ["amd64"],
+    "x86-64": ["amd64"],
+    aarch64: ["arm64"],
+    armhf: ["arm", "v7"],
+    armel: ["arm", "v6"],
+    i386: ["386"],
+  }),
+);
 
 export function hostPlatform(): Platform {
   return { os: "linux", architecture: goArchitecture[arch] ?? arch };
@@ -45,7 +48,7 @@ export function parsePlatform(text: string): Platform {
 /** Lower case, docker's aliases resolved, and the variants that say nothing (arm64/v8, amd64/v1) dropped. */
 export function normalizePlatform(platform: Platform): Platform {
   const name = platform.architecture.toLowerCase();
-  const [architecture, aliasVariant] = aliases[name] ?? [name];
+  const [architecture, aliasVariant] = aliases.get(name) ?? [name];
   let variant = (platform.variant ?? aliasVariant)?.toLowerCase();
   if (/^\d+$/.test(variant ?? "")) variant = `v${variant}`;
   if ((architecture === "arm64" && variant === "v8") || (architecture === "amd64" && variant === "v1"))

@@ -5,6 +5,7 @@
  * Calls that return a Promise run on libuv's thread pool; at most one such call may be under way on a handle. Bytes that are
  * handed in are kept alive until the call has settled and must not be changed before. Failures are thrown (or rejected) as Error
  * with `code`: an errno name such as "ENOENT" from a system call (`syscall` beside it), or one of the codes named at the call.
+ * Calls that do not keep to this file throw ERR_INVALID_ARG_TYPE, ERR_OUT_OF_RANGE or ERR_INVALID_STATE: mistakes of ours.
  */
 export interface NativeBinding {
   // -- gzip/: one pass over a layer, and random access afterwards ---------------------------------------------------
@@ -13,6 +14,7 @@ export interface NativeBinding {
    * Opens a scanner for one layer blob. It inflates, hashes, and notes where decompression can restart.
    * `compression` is one of `Compression`; spans are cut at the first restart point at or after `spanBytes` of output, and
    * without a restart point once they hold 4 x `spanBytes` (such a span is decoded from the last restart before it).
+   * `spanBytes` is 1 KiB to 16 MiB.
    */
   scannerOpen(compression: number, spanBytes: number): ScannerHandle;
   /** Gives the next piece of the blob. The one before must have been used up (scannerRead gave 0). Does not block. */
@@ -31,7 +33,8 @@ export interface NativeBinding {
 
   /**
    * Opens a decoder for consecutive spans. `spanRecords` holds their records as in the archive (SPAN_RECORD_BYTES each; FORMAT.md);
-   * the first one is a restart point, `window` its stored window (empty where it needs none).
+   * the first one is a restart point, `window` its stored window (empty where it needs none). Both are copied.
+   * Throws SPAN_CORRUPT for records that break a rule of FORMAT.md.
    */
   decoderOpen(compression: number, spanRecords: Uint8Array, window: Uint8Array): DecoderHandle;
   /** Gives the next piece of the compressed bytes, from the first span's compressedStart on. The one before is used up. Does not block. */
@@ -61,8 +64,6 @@ export interface NativeBinding {
   listXattr(path: Uint8Array): Uint8Array;
   /** utimensat(2), AT_SYMLINK_NOFOLLOW: node's utimes goes through a double and loses nanoseconds. Seconds may be negative. */
   setTimes(path: Uint8Array, atimeSec: number, atimeNsec: number, mtimeSec: number, mtimeNsec: number): void;
-  /** prctl(PR_SET_CHILD_SUBREAPER): orphans of this process's children become ours, to be waited for. */
-  setChildSubreaper(on: boolean): void;
 }
 
 /** How the bytes of a layer are stored. The numbers are those of the archive. */

@@ -9,5 +9,5 @@ export default function setup(): void {
     execFileSync(command, args, { cwd: root, stdio: "inherit" });
   if (!existsSync(path.join(root, "native/build/Release/skim.node")))
     run("npm", "run", "--silent", "build:native");
-  if (!existsSync(path.join(root, "dist/cli.js"))) run("npm", "run", "--silent", "build:ts");
+  if (!existsSync(path.join(root, "dist/bin/skim.js"))) run("npm", "run", "--silent", "build:ts");
 }

@@ -1,0 +1,38 @@
+// The door of the addon: every export, one a line. What each does is documented in src/native/binding.ts, and a test holds the two
+// lists against each other.
+
+#include <napi.h>
+
+#include "guard.h"
+#include "gzip/bindings.h"
+#include "posix/bindings.h"
+
+namespace {
+
+template <Napi::Value (*function)(const Napi::CallbackInfo&)>
+void add(Napi::Object& exports, const char* name) {
+  exports.Set(name, Napi::Function::New<skim::guarded<function>>(exports.Env(), name));
+}
+
+Napi::Object init(Napi::Env env, Napi::Object exports) {
+  add<skim::scannerOpen>(exports, "scannerOpen");
+  add<skim::scannerWrite>(exports, "scannerWrite");
+  add<skim::scannerRead>(exports, "scannerRead");
+  add<skim::scannerFinish>(exports, "scannerFinish");
+  add<skim::decoderOpen>(exports, "decoderOpen");
+  add<skim::decoderWrite>(exports, "decoderWrite");
+  add<skim::decoderNext>(exports, "decoderNext");
+  add<skim::mountFilesystem>(exports, "mount");
+  add<skim::unmountFilesystem>(exports, "umount");
+  add<skim::tryLock>(exports, "tryLock");
+  add<skim::makeNode>(exports, "mknod");
+  add<skim::getXattr>(exports, "getXattr");
+  add<skim::setXattr>(exports, "setXattr");
+  add<skim::listXattr>(exports, "listXattr");
+  add<skim::setTimes>(exports, "setTimes");
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(skim, init)

@@ -1,0 +1,130 @@
+// The exports of gzip/: handles, arguments and results. What they do is in scanner.cc and decoder.cc.
+
+#include "gzip/bindings.h"
+
+#include "gzip/decoder.h"
+#include "gzip/scanner.h"
+#include "guard.h"
+#include "handle.h"
+#include "pool-call.h"
+
+namespace skim {
+
+using ScannerHandle = Handle<Scanner>;
+using DecoderHandle = Handle<Decoder>;
+
+// An inflate state, two tracers, hashes. Windows and records of a long layer come on top.
+template <>
+const int64_t ScannerHandle::memoryBytes = 256 << 10;
+template <>
+const napi_type_tag ScannerHandle::typeTag = {0x736b696d2d736361, 0x6e6e65722d303031};
+
+// An inflate state and the span that is being filled.
+template <>
+const int64_t DecoderHandle::memoryBytes = 1 << 20;
+template <>
+const napi_type_tag DecoderHandle::typeTag = {0x736b696d2d646563, 0x6f6465722d303031};
+
+namespace {
+
+Compression compressionArgument(const Napi::CallbackInfo& info, size_t position) {
+  return static_cast<Compression>(integerArgument(info, position, 0, 2));
+}
+
+Napi::Value copyBytes(Napi::Env env, Bytes bytes) {
+  auto array = Napi::Uint8Array::New(env, bytes.size());
+  std::copy(bytes.begin(), bytes.end(), array.Data());
+  return array;
+}
+
+Napi::Value number(Napi::Env env, uint64_t value) { return Napi::Number::New(env, static_cast<double>(value)); }
+
+// Hands `bytes` over to JavaScript without a copy.
+Napi::Value giveBytes(Napi::Env env, SpanBytes span) {
+  auto buffer = Napi::ArrayBuffer::New(env, span.bytes.get(), span.length,
+                                       [](Napi::Env, void* memory) { delete[] static_cast<uint8_t*>(memory); });
+  span.bytes.release();
+  return Napi::Uint8Array::New(env, span.length, buffer, 0);
+}
+
+// Takes a piece of input: it stays referenced until the next one, or until the resource has used it up.
+template <typename Resource>
+Napi::Value takePiece(const Napi::CallbackInfo& info, Handle<Resource>& handle) {
+  Napi::Uint8Array piece = bytesArgument(info, 1);
+  handle.resource->write(view(piece));
+  handle.piece = keepAlive(piece);
+  return info.Env().Undefined();
+}
+
+// Runs `work` on the pool with the handle marked busy, and the handle and `further` kept alive.
+template <typename Result, typename Resource>
+Napi::Value runOn(const Napi::CallbackInfo& info, Handle<Resource>& handle, std::vector<Napi::ObjectReference> further,
+                  typename PoolCall<Result>::Work work, typename PoolCall<Result>::Settle settle) {
+  further.push_back(keepAlive(info[0]));
+  handle.busy = true;
+  return PoolCall<Result>::start(info.Env(), std::move(further), std::move(work), std::move(settle),
+                                 [&handle] { handle.busy = false; });
+}
+
+}  // namespace
+
+Napi::Value scannerOpen(const Napi::CallbackInfo& info) {
+  const Compression compression = compressionArgument(info, 0);
+  const auto spanBytes = static_cast<uint32_t>(integerArgument(info, 1, Scanner::spanBytesMin, Scanner::spanBytesMax));
+  return ScannerHandle::wrap(info.Env(), std::make_unique<Scanner>(compression, spanBytes));
+}
+
+Napi::Value scannerWrite(const Napi::CallbackInfo& info) { return takePiece(info, ScannerHandle::from(info, "a scanner")); }
+
+Napi::Value scannerRead(const Napi::CallbackInfo& info) {
+  ScannerHandle& handle = ScannerHandle::from(info, "a scanner");
+  Napi::Uint8Array output = bytesArgument(info, 1);
+  if (output.ByteLength() == 0) throw misuse("the output has no room");
+  std::vector<Napi::ObjectReference> keep;
+  keep.push_back(keepAlive(output));
+  return runOn<size_t>(
+      info, handle, std::move(keep),
+      [&scanner = *handle.resource, room = std::span<uint8_t>(output.Data(), output.ByteLength())] { return scanner.read(room); },
+      [&handle](Napi::Env env, size_t& length) {
+        if (length == 0) handle.piece.Reset();
+        return number(env, length);
+      });
+}
+
+Napi::Value scannerFinish(const Napi::CallbackInfo& info) {
+  ScannerHandle& handle = ScannerHandle::from(info, "a scanner");
+  return runOn<ScanResult>(
+      info, handle, {}, [&scanner = *handle.resource] { return scanner.finish(); },
+      [](Napi::Env env, ScanResult& result) {
+        auto object = Napi::Object::New(env);
+        object.Set("blobSha256", copyBytes(env, result.blobSha256));
+        object.Set("uncompressedSha256", copyBytes(env, result.uncompressedSha256));
+        object.Set("compressedBytes", number(env, result.compressedBytes));
+        object.Set("uncompressedBytes", number(env, result.uncompressedBytes));
+        object.Set("trailingBytes", number(env, result.trailingBytes));
+        object.Set("spanRecords", copyBytes(env, result.spanRecords));
+        object.Set("windows", copyBytes(env, result.windows));
+        return object;
+      });
+}
+
+Napi::Value decoderOpen(const Napi::CallbackInfo& info) {
+  const Compression compression = compressionArgument(info, 0);
+  auto decoder = std::make_unique<Decoder>(compression, view(bytesArgument(info, 1)), view(bytesArgument(info, 2)));
+  return DecoderHandle::wrap(info.Env(), std::move(decoder));
+}
+
+Napi::Value decoderWrite(const Napi::CallbackInfo& info) { return takePiece(info, DecoderHandle::from(info, "a decoder")); }
+
+Napi::Value decoderNext(const Napi::CallbackInfo& info) {
+  DecoderHandle& handle = DecoderHandle::from(info, "a decoder");
+  return runOn<std::optional<SpanBytes>>(
+      info, handle, {}, [&decoder = *handle.resource] { return decoder.next(); },
+      [&handle](Napi::Env env, std::optional<SpanBytes>& span) -> Napi::Value {
+        if (span) return giveBytes(env, std::move(*span));
+        handle.piece.Reset();
+        return env.Null();
+      });
+}
+
+}  // namespace skim

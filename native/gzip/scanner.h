@@ -1,0 +1,72 @@
+// One pass over a layer blob: inflate, hash, and note where decompression can restart.
+
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "errors.h"
+#include "gzip/gzip-stream.h"
+#include "gzip/hash-thread.h"
+#include "gzip/layer-stream.h"
+#include "gzip/sha256.h"
+#include "gzip/span-ledger.h"
+
+namespace skim {
+
+struct ScanResult {
+  Sha256Digest blobSha256;
+  Sha256Digest uncompressedSha256;
+  uint64_t compressedBytes;
+  uint64_t uncompressedBytes;
+  uint64_t trailingBytes;
+  std::vector<uint8_t> spanRecords;
+  std::vector<uint8_t> windows;
+};
+
+class Scanner {
+ public:
+  // Spans of fewer bytes would be mostly window; the longest, 4 x spanBytesMax, must fit a record.
+  static constexpr uint32_t spanBytesMin = 1u << 10;
+  static constexpr uint32_t spanBytesMax = spanLengthMax / 4;
+
+  Scanner(Compression compression, uint32_t spanBytes);
+
+  // Takes the next piece; the one before is used up. `compressed` must stay as it is until it is used up.
+  void write(Bytes compressed);
+
+  // Fills `output`; returns how many bytes it got, 0 when the piece is used up. Throws LAYER_CORRUPT, and ever after.
+  size_t read(std::span<uint8_t> output);
+
+  // Throws LAYER_CORRUPT where the stream is not at its end. No further call is possible.
+  ScanResult finish();
+
+ private:
+  size_t inflateInto(std::span<uint8_t> output);
+  void noteBlock();
+  void noteMember();
+  void noteFullSpan();
+  void release(CodedError failure);
+  [[noreturn]] void fail(const std::string& clause);
+
+  const Compression compression_;
+  const uint32_t spanBytes_;
+  const uint32_t spanLimit_;
+  std::unique_ptr<LayerStream> stream_;
+  GzipStream* gzip_ = nullptr;  // stream_ where it is one
+
+  Bytes piece_;
+  bool pieceHashed_ = true;
+  uint64_t position_ = 0;  // bytes of the blob that the stream has taken
+  uint8_t lastByte_ = 0;   // the last of them
+  uint64_t dataEnd_ = 0;   // behind the last byte of the last member that gave output, without its trailer
+  uint64_t memberOffset_ = 0;  // uncompressed bytes up to there
+  Sha256 blobHash_;
+  Sha256 uncompressedHash_;
+  HashThread hashThread_;  // behind the hashes it works on
+  SpanLedger ledger_;
+  std::optional<CodedError> failure_;  // what every call throws from now on
+};
+
+}  // namespace skim
