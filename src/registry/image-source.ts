@@ -17,8 +17,8 @@ export interface ImageSource {
 
   /**
    * Streams bytes of a blob, in order and in pieces of the source's choosing; exactly `range` (default: all `blob.size` bytes), or it
-   * throws. Attempts that fail before their first byte are repeated until `deadlineMs`; after it the body goes on where
-   * it broke off. The bytes are *not* verified: a range cannot be. The body is closed when the iteration ends early.
+   * throws. Attempts that fail are repeated, five in a row at most, or for an outage until `deadlineMs`; a body that breaks off goes on where
+   * it did. The bytes are *not* verified: a range cannot be. The body is closed when the iteration ends early.
    * Throws as resolve does, and DEADLINE_EXCEEDED, CANCELLED.
    */
   readBlob(blob: BlobId, options?: ReadBlobOptions): AsyncIterable<Uint8Array>;
@@ -40,6 +40,8 @@ export interface ReadBlobOptions {
   readonly signal?: AbortSignal;
   /** All attempts together, from the call to the last byte. Undefined: no limit but that of each attempt. */
   readonly deadlineMs?: number;
+  /** The same bytes came before and were wrong: a source that knows a shorter way to them must not take it again. */
+  readonly afterDamage?: boolean;
 }
 
 export interface ResolvedImage {

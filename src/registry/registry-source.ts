@@ -1,0 +1,153 @@
+import type { ByteRange } from "../base/byte-range.js";
+import { invariant, SkimError } from "../base/errors.js";
+import { limits } from "../base/limits.js";
+import { type Logger, silentLogger } from "../base/logger.js";
+import type { Settings } from "../base/settings.js";
+import { type Digest, digestOf, isDigest } from "../image/digest.js";
+import type { Descriptor } from "../image/manifest.js";
+import { manifestAccept } from "../image/media-types.js";
+import type { Platform } from "../image/platform.js";
+import { type RegistryReference, referenceText } from "../image/reference.js";
+import { blobPath, streamBlob } from "./blob-stream.js";
+import { CallScope } from "./call-scope.js";
+import type { CredentialLookup } from "./credentials.js";
+import { dockerCredentials } from "./docker-credentials.js";
+import type { BlobId, ImageSource, ReadBlobOptions, ResolvedImage } from "./image-source.js";
+import { protocolFailure, refuseEncoding } from "./refusals.js";
+import { RegistryClient } from "./registry-client.js";
+import { checkDigest, type FetchedManifest, type ManifestStore, resolveImage } from "./resolve-image.js";
+import { Attempts, defaultRetryPolicy, type RetryPolicy, retrying } from "./retry.js";
+import { Transport } from "./transport.js";
+
+/**
+ * One repository of a registry as an ImageSource: the distribution spec's pull side. The parts, from the outside in: `resolve-image` and
+ * `blob-stream` say what is wanted, `retry` repeats attempts, `registry-client` makes one (authorization, redirects), `transport` sends.
+ */
+export interface RegistrySourceOptions {
+  readonly settings: Pick<Settings, "attemptTimeoutMs" | "insecureRegistries">;
+  readonly logger?: Logger;
+  /** Default: the files of docker and podman. */
+  readonly credentials?: CredentialLookup;
+  readonly retryPolicy?: RetryPolicy;
+}
+
+export class RegistrySource implements ImageSource {
+  readonly reference: RegistryReference;
+  readonly #transport: Transport;
+  readonly #client: RegistryClient;
+  readonly #policy: RetryPolicy;
+  readonly #logger: Logger;
+  readonly #closing = new AbortController();
+
+  constructor(reference: RegistryReference, options: RegistrySourceOptions) {
+    this.reference = reference;
+    const { registry, repository } = reference;
+    this.#logger = (options.logger ?? silentLogger).child({ registry, repository });
+    this.#policy = options.retryPolicy ?? defaultRetryPolicy;
+    const { attemptTimeoutMs, insecureRegistries } = options.settings;
+    this.#transport = new Transport({ attemptTimeoutMs, logger: this.#logger });
+    this.#client = new RegistryClient({
+      registry,
+      repository,
+      insecureRegistries,
+      transport: this.#transport,
+      lookUpCredentials: options.credentials ?? dockerCredentials(),
+      policy: this.#policy,
+      logger: this.#logger,
+      closed: this.#closing.signal,
+    });
+  }
+
+  get counters(): { readonly requests: number; readonly bytes: number } {
+    return { ...this.#transport.counters };
+  }
+
+  async resolve(options: { platform?: Platform; signal?: AbortSignal } = {}): Promise<ResolvedImage> {
+    const scope = new CallScope(`resolving ${referenceText(this.reference)}`, options.signal);
+    try {
+      const store: ManifestStore = {
+        reference: this.reference,
+        manifest: (digest) => this.#manifest(digest, digest, scope),
+        smallBlob: (blob, what) => this.#smallBlob(blob, what, scope),
+      };
+      const { tag, digest } = this.reference;
+      const first = await this.#manifest(digest ?? tag ?? "latest", digest, scope);
+      return await resolveImage(store, first, options.platform);
+    } finally {
+      scope.end();
+    }
+  }
+
+  readBlob(blob: BlobId, options: ReadBlobOptions = {}): AsyncIterable<Uint8Array> {
+    const range = options.range ?? { start: 0, end: blob.size };
+    invariant(range.start >= 0 && range.end <= blob.size, "a range lies within its blob");
+    const endsAt = options.deadlineMs === undefined ? undefined : performance.now() + options.deadlineMs;
+    if (options.afterDamage) this.#client.forgetRedirect(blobPath(blob));
+    return this.#readBlob(blob, range, options.signal, endsAt);
+  }
+
+  /** Requests that are under way fail with CANCELLED. */
+  async close(): Promise<void> {
+    this.#closing.abort(
+      new SkimError("CANCELLED", `${referenceText(this.reference)}: the source was closed`),
+    );
+    await this.#transport.close();
+  }
+
+  async *#readBlob(
+    blob: BlobId,
+    range: ByteRange,
+    signal: AbortSignal | undefined,
+    endsAt: number | undefined,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    const what = `blob ${blob.digest} of ${this.#repositoryName}`;
+    const scope = new CallScope(`reading ${what}`, signal, endsAt);
+    try {
+      yield* streamBlob(blob, range, { ...this.#parts, scope, what });
+    } finally {
+      scope.end();
+    }
+  }
+
+  /** `expected` is the digest asked for; undefined for a tag, where the registry's own claim is checked. */
+  async #manifest(name: string, expected: Digest | undefined, scope: CallScope): Promise<FetchedManifest> {
+    const what = `manifest ${name} of ${this.#repositoryName}`;
+    return await retrying(new Attempts(this.#policy, scope, this.#logger), async () => {
+      const headers = { accept: manifestAccept };
+      const response = await this.#client.get(`manifests/${name}`, headers, { what, signal: scope.signal });
+      try {
+        refuseEncoding(response, what);
+        if (response.status !== 200)
+          throw protocolFailure(`${what}: status ${response.status} where 200 belongs`);
+      } catch (failure) {
+        void this.#transport.discard(response);
+        throw failure;
+      }
+      const bytes = await this.#transport.bytes(response, limits.manifestBytesMax, what, scope.signal);
+      const claimed = response.headers["docker-content-digest"];
+      const digest = expected ?? (isDigest(claimed) ? claimed : digestOf(bytes));
+      checkDigest(bytes, digest, what);
+      return { bytes, digest, mediaType: response.headers["content-type"] };
+    });
+  }
+
+  async #smallBlob(blob: Descriptor, what: string, scope: CallScope): Promise<Uint8Array> {
+    const pieces: Uint8Array[] = [];
+    const range = { start: 0, end: blob.size };
+    for await (const piece of streamBlob(blob, range, { ...this.#parts, scope, what })) pieces.push(piece);
+    return Buffer.concat(pieces);
+  }
+
+  get #parts() {
+    return {
+      client: this.#client,
+      transport: this.#transport,
+      policy: this.#policy,
+      logger: this.#logger,
+    };
+  }
+
+  get #repositoryName(): string {
+    return `${this.reference.registry}/${this.reference.repository}`;
+  }
+}
