@@ -1,0 +1,31 @@
+import { createHash } from "node:crypto";
+import type { Digest } from "../image/digest.js";
+
+/** What the cache must know of a layer. Spans are counted from 0 within the layer and follow each other without gap. */
+export interface CachedLayer {
+  readonly digest: Digest;
+  readonly uncompressedBytes: number;
+  readonly spanCount: number;
+  span(index: number): CachedSpan;
+}
+
+export interface CachedSpan {
+  readonly uncompressedOffset: number;
+  readonly uncompressedLength: number;
+  /** Of the span's bytes; 32 bytes. */
+  readonly sha256: Uint8Array;
+}
+
+/**
+ * What tells apart two ways to cut a layer: sha256 over the length (u32, little endian) and the sha256 of every span. Layers with the
+ * same layout have the same bytes, whatever the archives say that name them.
+ */
+export function layoutOf(layer: CachedLayer): Buffer {
+  const table = Buffer.allocUnsafe(layer.spanCount * 36);
+  for (let index = 0; index < layer.spanCount; index++) {
+    const span = layer.span(index);
+    table.writeUInt32LE(span.uncompressedLength, index * 36);
+    table.set(span.sha256, index * 36 + 4);
+  }
+  return createHash("sha256").update(table).digest();
+}

@@ -1,0 +1,127 @@
+/**
+ * Extents to verified bytes: what a filesystem reads from.
+ *
+ * A read is cut into spans (read-plan.ts). Each is served from memory, from the disk cache, or from the registry (span-reader.ts,
+ * span-store.ts); what is missing is fetched with as few requests as possible (fetch-plan.ts), by runs that readers
+ * share (span-fetcher.ts, fetch-run.ts). No byte is served that has not been compared with the span's sha256 in the
+ * archive: network and disk may lie, and then are asked again, or the read fails.
+ */
+import type { ArchiveExtent } from "../archive/archive.js";
+import { invariant, isSkimError } from "../base/errors.js";
+import { type Logger, silentLogger } from "../base/logger.js";
+import type { Counters } from "../base/metrics.js";
+import type { Settings } from "../base/settings.js";
+import type { SpanCache } from "../cache/span-cache.js";
+import type { NativeBinding } from "../native/binding.js";
+import { CallScope } from "../registry/call-scope.js";
+import type { ImageSource } from "../registry/image-source.js";
+import type { ContentArchive } from "./content-archive.js";
+import { type ContentCounter, createContentCounters } from "./counters.js";
+import { planRead } from "./read-plan.js";
+import { type FetchInFlight, SpanFetcher } from "./span-fetcher.js";
+import { type SpanReaderOptions, serveAtHand, serveMissing } from "./span-reader.js";
+import { SpanStore } from "./span-store.js";
+import { type VerifyOptions, type VerifyReport, verifySpans } from "./verify-spans.js";
+
+export interface ContentOptions {
+  readonly archive: ContentArchive;
+  /** Not closed by content: it may serve others. */
+  readonly source: Pick<ImageSource, "readBlob">;
+  /** Undefined: nothing is kept on disk. Content takes it over, and closes it. */
+  readonly cache: SpanCache | undefined;
+  readonly native: Pick<NativeBinding, "decoderOpen" | "decoderWrite" | "decoderNext">;
+  readonly settings: Pick<Settings, "readDeadlineMs" | "memoryCacheBytes">;
+  readonly logger?: Logger;
+}
+
+export interface ReadRequest {
+  /** Of the file, as `Archive.extents` gives them. */
+  readonly extents: readonly ArchiveExtent[];
+  /** Size of the file, holes included. */
+  readonly fileBytes: number;
+  /** Where in the file to start. */
+  readonly offset: number;
+  /** What to fill. It is content's until the call settles. */
+  readonly into: Uint8Array;
+  readonly signal?: AbortSignal;
+}
+
+export interface Content {
+  /**
+   * Fills `into` with a file's bytes from `offset` on, holes as zeros. Returns how many there are: fewer than asked for only at the end
+   * of the file, 0 at and behind it. Every byte has been verified. Throws DEADLINE_EXCEEDED (settings.readDeadlineMs), CANCELLED,
+   * DIGEST_MISMATCH where the registry keeps sending other bytes than the archive names, and what the source throws. A failure is
+   * not remembered: the next read tries anew.
+   */
+  read(request: ReadRequest): Promise<number>;
+  readonly counters: Counters<ContentCounter>;
+  /** What is being fetched at the moment. */
+  inFlight(): FetchInFlight[];
+  /** Checks all spans of the image in the disk cache, and on request those that are not there against the registry. */
+  verifyAll(options?: VerifyOptions): Promise<VerifyReport>;
+  /** Fails reads under way with CANCELLED, waits for fetches and writes to end, and closes the cache. May be called twice. */
+  close(): Promise<void>;
+}
+
+/** Opens the content of an image. Touches neither network nor disk before the first read. */
+export function openContent(options: ContentOptions): Content {
+  return new ImageContent(options);
+}
+
+class ImageContent implements Content {
+  readonly counters = createContentCounters();
+  readonly #options: ContentOptions;
+  readonly #store: SpanStore;
+  readonly #fetcher: SpanFetcher;
+  readonly #reader: SpanReaderOptions;
+
+  constructor(options: ContentOptions) {
+    this.#options = options;
+    const { archive, cache, source, native, settings, logger = silentLogger } = options;
+    const { readDeadlineMs, memoryCacheBytes } = settings;
+    const { counters } = this;
+    const store = new SpanStore({ archive, cache, memoryCacheBytes, counters });
+    const fetcher = new SpanFetcher({ archive, source, native, store, counters, logger, readDeadlineMs });
+    this.#store = store;
+    this.#fetcher = fetcher;
+    this.#reader = { archive, store, fetcher, counters };
+  }
+
+  async read(request: ReadRequest): Promise<number> {
+    const { extents, fileBytes, offset, into, signal } = request;
+    const { counters } = this;
+    invariant(offset >= 0, "a file is read from its start or behind it");
+    counters.add("reads_total");
+    const length = Math.min(into.length, fileBytes - offset);
+    if (length <= 0) return 0;
+    const { archive, settings } = this.#options;
+    const parts = planRead(archive, extents, offset, length < into.length ? into.subarray(0, length) : into);
+    const missing = serveAtHand(parts, this.#reader);
+    if (missing.length > 0) {
+      const scope = new CallScope("reading a file", signal, performance.now() + settings.readDeadlineMs);
+      try {
+        await serveMissing(missing, scope, this.#reader);
+      } catch (error) {
+        if (!isSkimError(error, "CANCELLED")) counters.add("read_failures_total");
+        throw error;
+      } finally {
+        scope.end();
+      }
+    }
+    counters.add("read_bytes_total", length);
+    return length;
+  }
+
+  inFlight(): FetchInFlight[] {
+    return this.#fetcher.inFlight();
+  }
+
+  verifyAll(options: VerifyOptions = {}): Promise<VerifyReport> {
+    return verifySpans(this.#reader, options);
+  }
+
+  async close(): Promise<void> {
+    await this.#fetcher.close();
+    await this.#store.close();
+  }
+}

@@ -1,0 +1,25 @@
+import { Counters } from "../base/metrics.js";
+
+/** What content counts. */
+export const contentCounters = [
+  "reads_total",
+  "read_bytes_total",
+  /** Which path served each span of a read: waited for from the network, from the disk cache, from memory. */
+  "network_spans_total",
+  "disk_spans_total",
+  "memory_spans_total",
+  /** Ranged requests made, repeated ones included, and compressed bytes that came. */
+  "fetch_requests_total",
+  "fetched_bytes_total",
+  /** Spans whose bytes, from the network or from disk, did not have their digest or did not inflate. */
+  "verification_failures_total",
+  "cache_write_failures_total",
+  /** Reads that ended in an error; those that their caller cancelled are none. */
+  "read_failures_total",
+] as const;
+
+export type ContentCounter = (typeof contentCounters)[number];
+
+export function createContentCounters(): Counters<ContentCounter> {
+  return new Counters(contentCounters);
+}

@@ -1,0 +1,304 @@
+/**
+ * One fetch under way: consecutive spans of a layer, decoded while their bytes arrive.
+ *
+ * ```
+ * readBlob(range) ─▶ piece ─▶ decoder (thread pool) ─▶ span, verified ─▶ its waiters, at once
+ *                                                                     └▶ SpanStore: memory, disk in the background
+ * ```
+ * Readers wait for single spans and are answered when theirs is decoded, not when the run ends. Readers that come later join for
+ * the spans that are still ahead. A waiter that leaves takes nobody with it; when the last one has left, the run is
+ * aborted, unless it goes on to fill the disk cache (`toNextRestart`, see fetch-plan.ts). Without a disk cache such a run
+ * pauses where nobody waits and keeps its decoder for a while: a reader that goes on where it stopped need not start over.
+ *
+ * Bytes that do not decode, or to something else than the archive names, are fetched again a few times, from the last restart
+ * point on. If that does not help, the spans up to the next restart point fail, and only they. Every wait for a next
+ * span has a limit, so that a connection that drips or hangs does not hold up readers that come after the first.
+ */
+
+import { describeError, isSkimError, SkimError, systemErrorCode } from "../base/errors.js";
+import type { Logger } from "../base/logger.js";
+import type { Counters } from "../base/metrics.js";
+import { Compression, type NativeBinding } from "../native/binding.js";
+import type { ImageSource } from "../registry/image-source.js";
+import type { ContentArchive, ContentLayer } from "./content-archive.js";
+import type { ContentCounter } from "./counters.js";
+import { compressedRange, nextRestart, type PlannedRun } from "./fetch-plan.js";
+import type { SpanStore } from "./span-store.js";
+
+/** Fetches of the same bytes before a span is given up: a bad cache or link on the way is often gone with another connection. */
+const attemptsMax = 3;
+/** Longest delay setTimeout takes (24.8 days); a longer one would fire at once. */
+const timerMsMax = 2 ** 31 - 1;
+/** How long a run without a waiter keeps its place, where there is no disk cache to go on for. */
+const lingerMs = 5_000;
+
+export interface FetchRunOptions {
+  readonly archive: ContentArchive;
+  readonly source: Pick<ImageSource, "readBlob">;
+  readonly native: Pick<NativeBinding, "decoderOpen" | "decoderWrite" | "decoderNext">;
+  readonly store: SpanStore;
+  readonly counters: Counters<ContentCounter>;
+  readonly logger: Logger;
+  /** Longest time without a span. */
+  readonly readDeadlineMs: number;
+}
+
+/** A reader's place at a run. */
+export interface SpanWait {
+  readonly span: number;
+  /** Of the run: see FetchRun.sequence. */
+  readonly sequence: number;
+  /** The span's bytes, verified; not to be changed. May never settle after `leave`. */
+  readonly bytes: Promise<Uint8Array>;
+  /** Gives the place up. May be called at any time, and more than once. */
+  leave(): void;
+}
+
+interface Waiter {
+  resolve(bytes: Uint8Array): void;
+  reject(error: unknown): void;
+}
+
+export class FetchRun {
+  readonly layer: ContentLayer;
+  readonly plan: PlannedRun;
+  /** Runs and reads are numbered in the order they begin. */
+  readonly sequence: number;
+  readonly #options: FetchRunOptions;
+  readonly #waiters = new Map<number, Set<Waiter>>();
+  readonly #abort = new AbortController();
+  readonly #watchdog: Watchdog;
+  /** The next span to be handed out: those before are done. */
+  #position: number;
+  #waiting = 0;
+  /** Ends a pause of `#linger`. */
+  #goOn = () => {};
+
+  constructor(layer: ContentLayer, plan: PlannedRun, sequence: number, options: FetchRunOptions) {
+    this.layer = layer;
+    this.plan = plan;
+    this.sequence = sequence;
+    this.#options = options;
+    this.#position = plan.start;
+    this.#watchdog = new Watchdog(options.readDeadlineMs, () => this.cancel(this.#late()));
+  }
+
+  get position(): number {
+    return this.#position;
+  }
+
+  get waiting(): number {
+    return this.#waiting;
+  }
+
+  /** True where the run is going to hand out `span`. */
+  covers(span: number): boolean {
+    return !this.#abort.signal.aborted && span >= this.#position && span < this.plan.end;
+  }
+
+  /** Waits for a span that the run covers. */
+  wait(span: number): SpanWait {
+    const waiters = this.#waiters.get(span) ?? new Set();
+    this.#waiters.set(span, waiters);
+    let waiter: Waiter | undefined;
+    const bytes = new Promise<Uint8Array>((resolve, reject) => {
+      waiter = { resolve, reject };
+    });
+    // Who waits for several spans fails with the first of them.
+    bytes.catch(() => {});
+    waiters.add(waiter!);
+    this.#waiting++;
+    this.#goOn();
+    const leave = () => {
+      if (!waiters.delete(waiter!)) return;
+      this.#waiting--;
+      if (this.#waiting === 0 && !this.plan.toNextRestart) this.cancel(nobodyWaits());
+    };
+    return { span, sequence: this.sequence, bytes, leave };
+  }
+
+  /** Ends the run; who still waits gets `error`. */
+  cancel(error: SkimError): void {
+    this.#abort.abort(error);
+    this.#goOn();
+  }
+
+  /** Resolves when nothing of the run is under way any more. Never rejects: failures go to the waiters. */
+  async run(): Promise<void> {
+    const { archive } = this.#options;
+    const { end } = this.plan;
+    let failed = 0;
+    let failedAt = -1;
+    try {
+      while (this.#position < end) {
+        this.#abort.signal.throwIfAborted();
+        const restart = archive.restartSpan(this.#position);
+        try {
+          await this.#fetchFrom(restart, failedAt === restart);
+        } catch (error) {
+          this.#abort.signal.throwIfAborted();
+          if (!isDamage(error)) throw error;
+          failed = failedAt === restart ? failed + 1 : 1;
+          failedAt = restart;
+          this.#noteDamage(error, failed);
+          if (failed >= attemptsMax) this.#giveUp(nextRestart(archive, this.layer, this.#position), error);
+        }
+      }
+    } catch (error) {
+      this.#fail(end, isSkimError(error) ? error : this.#unexpected(error));
+    } finally {
+      this.#watchdog.stop();
+    }
+  }
+
+  async #fetchFrom(restart: number, afterDamage: boolean): Promise<void> {
+    const { archive, source, native, counters, readDeadlineMs } = this.#options;
+    const { end, toNextRestart } = this.plan;
+    const { digest, compressedBytes, compression } = this.layer;
+    const decoder = native.decoderOpen(
+      Compression[compression],
+      archive.spanRecords(restart, end),
+      archive.window(restart),
+    );
+    counters.add("fetch_requests_total");
+    const pieces = source.readBlob(
+      { digest, size: compressedBytes },
+      {
+        range: compressedRange(archive, restart, end),
+        signal: this.#abort.signal,
+        afterDamage,
+        // A run that fetches a whole layer may take long; the watchdog sees to it that it gets on.
+        ...(toNextRestart ? {} : { deadlineMs: readDeadlineMs }),
+      },
+    );
+    this.#watchdog.start();
+    let decoding = restart;
+    for await (const piece of pieces) {
+      counters.add("fetched_bytes_total", piece.length);
+      if (piece.length === 0) continue;
+      native.decoderWrite(decoder, piece);
+      for (;;) {
+        const bytes = await native.decoderNext(decoder);
+        this.#abort.signal.throwIfAborted();
+        if (!bytes) break;
+        this.#watchdog.start();
+        const span = decoding++;
+        if (span >= this.#position) await this.#handOut(span, bytes);
+        if (decoding === end) return;
+      }
+    }
+    throw new SpanDamage("its bytes end too early");
+  }
+
+  async #handOut(span: number, bytes: Uint8Array): Promise<void> {
+    const { store } = this.#options;
+    this.#position = span + 1;
+    const waiters = this.#takeWaiters(span);
+    store.put(this.layer, span, bytes, waiters.length > 0);
+    for (const waiter of waiters) waiter.resolve(bytes);
+    this.#watchdog.stop();
+    await store.room();
+    if (this.#position < this.plan.end && this.#waiting === 0 && !store.keeps(this.layer))
+      await this.#linger();
+    this.#watchdog.start();
+    this.#abort.signal.throwIfAborted();
+  }
+
+  /** Waits for somebody to join; nobody: the run is over. */
+  async #linger(): Promise<void> {
+    if (this.#abort.signal.aborted) return;
+    const timer = setTimeout(() => this.cancel(nobodyWaits()), lingerMs).unref();
+    await new Promise<void>((resolve) => {
+      this.#goOn = resolve;
+    });
+    this.#goOn = () => {};
+    clearTimeout(timer);
+  }
+
+  /** Fails the spans before `next` and goes on with it, where somebody still waits for more. */
+  #giveUp(next: number, cause: unknown): void {
+    const { digest, spanFirst } = this.layer;
+    const span = this.#position - spanFirst;
+    const message = `span ${span} of layer ${digest}: the registry's bytes are not what the archive names, ${attemptsMax} times in a row: ${describeError(cause)}; check the blob in the registry, or index the image again`;
+    this.#fail(next, new SkimError("DIGEST_MISMATCH", message, { cause }));
+    if (this.#waiting === 0) throw nobodyWaits();
+  }
+
+  #fail(next: number, error: SkimError): void {
+    const first = this.#position;
+    this.#position = next;
+    for (let span = first; span < next && this.#waiting > 0; span++) {
+      for (const waiter of this.#takeWaiters(span)) waiter.reject(error);
+    }
+  }
+
+  #takeWaiters(span: number): Waiter[] {
+    const waiters = this.#waiters.get(span);
+    if (!waiters) return [];
+    this.#waiters.delete(span);
+    const taken = [...waiters];
+    waiters.clear();
+    this.#waiting -= taken.length;
+    return taken;
+  }
+
+  #noteDamage(error: unknown, failed: number): void {
+    const { counters, logger } = this.#options;
+    counters.add("verification_failures_total");
+    const { digest, spanFirst } = this.layer;
+    logger.warn(
+      { layer: digest, span: this.#position - spanFirst, attempt: failed, error: describeError(error) },
+      "bytes from the registry are not those of the layer",
+    );
+  }
+
+  #late(): SkimError {
+    const { readDeadlineMs } = this.#options;
+    const span = this.#position - this.layer.spanFirst;
+    return new SkimError(
+      "DEADLINE_EXCEEDED",
+      `span ${span} of layer ${this.layer.digest}: not fetched within ${readDeadlineMs} ms; check the registry and the network`,
+    );
+  }
+
+  #unexpected(cause: unknown): SkimError {
+    return new SkimError(
+      "INTERNAL",
+      `layer ${this.layer.digest} cannot be fetched: ${describeError(cause)}`,
+      { cause },
+    );
+  }
+}
+
+class SpanDamage extends Error {}
+
+/** The decoder's word that the bytes were wrong, or too few. */
+function isDamage(error: unknown): boolean {
+  const code = systemErrorCode(error);
+  return error instanceof SpanDamage || code === "SPAN_CORRUPT" || code === "SPAN_DIGEST";
+}
+
+function nobodyWaits(): SkimError {
+  return new SkimError("CANCELLED", "fetching from the registry: nobody waits for it any more");
+}
+
+/** Calls `onLate` when it was started and not stopped, or started again, within `limitMs`. */
+class Watchdog {
+  readonly #limitMs: number;
+  readonly #onLate: () => void;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(limitMs: number, onLate: () => void) {
+    this.#limitMs = Math.min(limitMs, timerMsMax);
+    this.#onLate = onLate;
+  }
+
+  start(): void {
+    this.stop();
+    this.#timer = setTimeout(this.#onLate, this.#limitMs).unref();
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+  }
+}

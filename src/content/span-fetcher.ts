@@ -1,0 +1,88 @@
+/**
+ * The fetches under way, and who joins which. Each span is fetched by one run at a time, whoever asks for it; a failure is not
+ * remembered, and what was fetched is found in the SpanStore.
+ *
+ * Runs start at once and side by side: the source bounds its connections, and a run holds little more than a span and a piece.
+ */
+import { SkimError } from "../base/errors.js";
+import type { Digest } from "../image/digest.js";
+import type { ContentLayer } from "./content-archive.js";
+import { planRuns } from "./fetch-plan.js";
+import { FetchRun, type FetchRunOptions, type SpanWait } from "./fetch-run.js";
+
+/** A run as it stands. Spans are counted from 0 within the layer. */
+export interface FetchInFlight {
+  readonly layer: Digest;
+  readonly spanStart: number;
+  readonly spanEnd: number;
+  /** The span that is next to come; those before it are done. */
+  readonly spanNext: number;
+  /** Reads that wait for one of its spans, once for each span. */
+  readonly waiting: number;
+}
+
+export class SpanFetcher {
+  readonly #options: FetchRunOptions;
+  readonly #runs = new Map<FetchRun, Promise<void>>();
+  #sequence = 0;
+  #closed = false;
+
+  constructor(options: FetchRunOptions) {
+    this.#options = options;
+  }
+
+  /** The number of something that begins now: below that of every run that starts later. */
+  nextSequence(): number {
+    return ++this.#sequence;
+  }
+
+  /**
+   * Joins the runs that fetch `spans` of `layer` (ascending, none twice), and starts what is missing. One wait a span, in no
+   * order; each must be awaited or left. Throws CANCELLED after `close`.
+   */
+  fetch(layer: ContentLayer, spans: readonly number[]): SpanWait[] {
+    if (this.#closed) throw closedError();
+    const waits: SpanWait[] = [];
+    const missing: number[] = [];
+    for (const span of spans) {
+      const run = this.#runFor(span);
+      if (run) waits.push(run.wait(span));
+      else missing.push(span);
+    }
+    const plans = planRuns(this.#options.archive, layer, missing);
+    const runs = plans.map((plan) => new FetchRun(layer, plan, this.nextSequence(), this.#options));
+    for (const span of missing) waits.push(runs.find((run) => run.covers(span))!.wait(span));
+    for (const run of runs)
+      this.#runs.set(
+        run,
+        run.run().then(() => void this.#runs.delete(run)),
+      );
+    return waits;
+  }
+
+  inFlight(): FetchInFlight[] {
+    return [...this.#runs.keys()].map(({ layer, plan, position, waiting }) => ({
+      layer: layer.digest,
+      spanStart: plan.start - layer.spanFirst,
+      spanEnd: plan.end - layer.spanFirst,
+      spanNext: position - layer.spanFirst,
+      waiting,
+    }));
+  }
+
+  /** Aborts all runs and waits for them. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const run of this.#runs.keys()) run.cancel(closedError());
+    await Promise.all(this.#runs.values());
+  }
+
+  #runFor(span: number): FetchRun | undefined {
+    for (const run of this.#runs.keys()) if (run.covers(span)) return run;
+    return undefined;
+  }
+}
+
+function closedError(): SkimError {
+  return new SkimError("CANCELLED", "reading an image: it was closed");
+}

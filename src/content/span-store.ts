@@ -1,0 +1,147 @@
+/**
+ * Verified spans that are at hand: in memory, on their way to disk, or on disk. A span that was fetched is in here from the moment
+ * its run hands it over, so there is no gap in which a second reader would fetch it once more.
+ */
+import type { Counters } from "../base/metrics.js";
+import { Semaphore } from "../base/semaphore.js";
+import type { LayerCache } from "../cache/layer-cache.js";
+import { MemoryCache } from "../cache/memory-cache.js";
+import type { SpanCache } from "../cache/span-cache.js";
+import type { ContentArchive, ContentLayer } from "./content-archive.js";
+import type { ContentCounter } from "./counters.js";
+import type { SpanPart } from "./read-plan.js";
+
+/** Bytes waiting to be written. Beyond it fetching pauses: a disk slower than the network must not fill memory. */
+const writingBytesMax = 32 * 1024 * 1024;
+/** Of libuv's four threads: the others are for inflating and for reads. */
+const writesAtOnce = 2;
+
+export interface SpanStoreOptions {
+  readonly archive: ContentArchive;
+  readonly cache: SpanCache | undefined;
+  readonly memoryCacheBytes: number;
+  readonly counters: Counters<ContentCounter>;
+}
+
+export class SpanStore {
+  readonly #options: SpanStoreOptions;
+  readonly #memory: MemoryCache;
+  /** By the layer's first span: layers that are the same blob share theirs. */
+  readonly #layerCaches = new Map<number, LayerCache>();
+  readonly #writing = new Map<number, Uint8Array>();
+  readonly #writes = new Set<Promise<void>>();
+  readonly #writeSlots = new Semaphore(writesAtOnce);
+  #writingBytes = 0;
+
+  constructor(options: SpanStoreOptions) {
+    this.#options = options;
+    this.#memory = new MemoryCache(options.memoryCacheBytes);
+  }
+
+  /** Fills `part.into` where that needs no waiting, and says from where. */
+  serve(part: SpanPart): "memory" | "disk" | undefined {
+    const held = this.held(part.span);
+    if (held) {
+      copyPart(part, held);
+      return "memory";
+    }
+    const layer = this.#options.archive.layers[part.layer]!;
+    const cache = this.#layerCaches.get(layer.spanFirst);
+    return cache?.readVerified(part.span - layer.spanFirst, part.spanOffset, part.into) ? "disk" : undefined;
+  }
+
+  /** The bytes of a span in memory. */
+  held(span: number): Uint8Array | undefined {
+    return this.#memory.get(span) ?? this.#writing.get(span);
+  }
+
+  /** Opens the layer's files where there is a disk cache; to be called before `onDisk`. */
+  async openLayer(layer: ContentLayer): Promise<void> {
+    await this.#cacheOf(layer)?.open();
+  }
+
+  /** True where the span is said to be on disk; `load` finds out. */
+  onDisk(layer: ContentLayer, span: number): boolean {
+    return this.#layerCaches.get(layer.spanFirst)?.has(span - layer.spanFirst) ?? false;
+  }
+
+  /** A whole span from disk, verified now; undefined where it is not there, or was damaged (and is no longer there). */
+  async load(layer: ContentLayer, span: number): Promise<Uint8Array | undefined> {
+    const loaded = await this.#loadFromDisk(layer, span);
+    return typeof loaded === "string" ? undefined : loaded;
+  }
+
+  /** Reads a span from disk whatever is known of it. A damaged one is dropped. */
+  async check(layer: ContentLayer, span: number): Promise<"intact" | "damaged" | "absent"> {
+    const loaded = await this.#loadFromDisk(layer, span);
+    return typeof loaded === "string" ? loaded : "intact";
+  }
+
+  /** True where what is fetched of the layer finds its place on disk, as far as is known. */
+  keeps(layer: ContentLayer): boolean {
+    return this.#cacheOf(layer)?.accepts ?? false;
+  }
+
+  /**
+   * Takes a verified span that was fetched. It is held in memory where a reader asked for it or there is no disk to keep it, and
+   * written to disk in the background. `bytes` must not change afterwards.
+   */
+  put(layer: ContentLayer, span: number, bytes: Uint8Array, wanted: boolean): void {
+    const keeps = this.keeps(layer);
+    if (wanted || !keeps) this.#memory.set(span, bytes);
+    if (!keeps || this.#writing.has(span)) return;
+    this.#writing.set(span, bytes);
+    this.#writingBytes += bytes.length;
+    const write = this.#writeSlots.run(async () => {
+      const written = await this.#cacheOf(layer)!.write(span - layer.spanFirst, bytes);
+      if (!written) this.#options.counters.add("cache_write_failures_total");
+      this.#writing.delete(span);
+      this.#writingBytes -= bytes.length;
+    });
+    this.#writes.add(write);
+    void write.finally(() => this.#writes.delete(write));
+  }
+
+  /** Resolves when there is room for more spans to be put. */
+  async room(): Promise<void> {
+    while (this.#writingBytes > writingBytesMax) await Promise.race(this.#writes);
+  }
+
+  /** Resolves when everything that was put is on disk, or has failed to be. */
+  async drain(): Promise<void> {
+    while (this.#writes.size > 0) await Promise.all(this.#writes);
+  }
+
+  /** Lets go of memory and closes the disk cache. */
+  async close(): Promise<void> {
+    await this.drain();
+    this.#memory.clear();
+    await this.#options.cache?.close();
+  }
+
+  async #loadFromDisk(layer: ContentLayer, span: number): Promise<Uint8Array | "damaged" | "absent"> {
+    const loaded = (await this.#cacheOf(layer)?.load(span - layer.spanFirst)) ?? "absent";
+    if (loaded === "damaged") this.#options.counters.add("verification_failures_total");
+    return loaded;
+  }
+
+  #cacheOf(layer: ContentLayer): LayerCache | undefined {
+    const { archive, cache } = this.#options;
+    let found = this.#layerCaches.get(layer.spanFirst);
+    if (!found && cache) {
+      found = cache.layer({
+        digest: layer.digest,
+        uncompressedBytes: layer.uncompressedBytes,
+        spanCount: layer.spanCount,
+        span: (index) => archive.span(layer.spanFirst + index),
+      });
+      this.#layerCaches.set(layer.spanFirst, found);
+    }
+    return found;
+  }
+}
+
+/** Copies what `part` wants of its span. */
+export function copyPart(part: SpanPart, span: Uint8Array): void {
+  part.into.set(span.subarray(part.spanOffset, part.spanOffset + part.into.length));
+}
