@@ -1,0 +1,206 @@
+/**
+ * Turns an image config, and what the caller wants otherwise, into the config.json of an OCI bundle, with docker's defaults.
+ *
+ * Where docker differs: there is no seccomp filter (the capabilities and masked paths are docker's); the network is the host's or none,
+ * since nothing here sets up addresses; open files are limited to 1024, to be raised by the process, because node has raised
+ * its own limit, which would be inherited, and programs that close every possible descriptor take seconds with a million.
+ */
+import path from "node:path";
+import { SkimError } from "../base/errors.js";
+import type { ImageConfig } from "../image/config.js";
+import type { SeedDirectory } from "../overlay/seed-directory.js";
+import { type Accounts, type ContainerUser, resolveUser } from "./accounts.js";
+import {
+  defaultCapabilities,
+  defaultMounts,
+  defaultPath,
+  maskedPaths,
+  readonlyPaths,
+} from "./docker-defaults.js";
+import type { HostFacts } from "./host-facts.js";
+import type { RuntimeSpec, SpecMount } from "./runtime-spec.js";
+
+/** FD_SETSIZE: what select(2) can take, and the kernel's own default. */
+const openFilesSoft = 1024;
+
+export interface RuntimeSpecOptions {
+  readonly config: ImageConfig;
+  /** The merged tree. */
+  readonly rootfs: string;
+  readonly accounts: Accounts;
+  readonly host: HostFacts;
+  /** In place of the image's Cmd; the entrypoint stays. Empty: as if not given. */
+  readonly args?: readonly string[];
+  /** In place of the image's Entrypoint; its Cmd is dropped then. */
+  readonly entrypoint?: readonly string[];
+  /** `NAME=value`, over the image's. */
+  readonly env?: readonly string[];
+  /** `user[:group]`, names or numbers. */
+  readonly user?: string;
+  readonly workdir?: string;
+  /** Default: the host's. */
+  readonly hostname?: string;
+  /** Besides the default mounts; one with the destination of a default mount replaces it. */
+  readonly mounts?: readonly SpecMount[];
+  readonly readonlyRootfs?: boolean;
+  /** The process gets a terminal of its own. */
+  readonly terminal?: boolean;
+  /** Default: host. */
+  readonly network?: "host" | "none";
+}
+
+/**
+ * Builds config.json. Throws USAGE for options that cannot be (no command, a relative or /proc working directory, a user that the
+ * image does not have, two mounts in one place) and IMAGE_INVALID for the same in the image's config.
+ */
+export function buildRuntimeSpec(options: RuntimeSpecOptions): RuntimeSpec {
+  const { config, host } = options;
+  const user = resolveUser(
+    options.user ?? config.user,
+    options.accounts,
+    options.user === undefined ? "image" : "option",
+  );
+  const network = options.network ?? "host";
+  const hostname = options.hostname ?? host.hostname;
+  const terminal = options.terminal ?? false;
+  const processCapabilities = user.uid === 0 ? defaultCapabilities : [];
+  return {
+    ociVersion: "1.0.2",
+    process: {
+      terminal,
+      user: { uid: user.uid, gid: user.gid, additionalGids: user.additionalGids },
+      args: refuseNul(commandLine(options), "the command"),
+      env: refuseNul(environment(options, user, hostname, terminal), "the environment"),
+      cwd: workingDirectory(config, options.workdir),
+      capabilities: {
+        // Inheritable and ambient stay empty, as in docker since CVE-2022-24769.
+        bounding: defaultCapabilities,
+        effective: processCapabilities,
+        permitted: processCapabilities,
+      },
+      rlimits: [
+        { type: "RLIMIT_NOFILE", soft: Math.min(openFilesSoft, host.openFilesMax), hard: host.openFilesMax },
+      ],
+      noNewPrivileges: false,
+    },
+    root: { path: options.rootfs, readonly: options.readonlyRootfs ?? false },
+    hostname,
+    mounts: allMounts(options.mounts ?? [], network === "host" ? host.nameFiles : []),
+    linux: {
+      // The runtime allows the devices that it makes (null, zero, full, random, urandom, tty, ptmx).
+      resources: { devices: [{ allow: false, access: "rwm" }] },
+      namespaces: [
+        { type: "pid" },
+        { type: "ipc" },
+        { type: "uts" },
+        { type: "mount" },
+        ...(network === "none" ? [{ type: "network" }] : []),
+        // With v1 the container would see its own paths in /proc/self/cgroup but the host's hierarchies.
+        ...(host.cgroup === "v2" ? [{ type: "cgroup" }] : []),
+      ],
+      maskedPaths,
+      readonlyPaths,
+    },
+  };
+}
+
+/** Directories that have to be in the rootfs before the container starts: its working directory and the image's volumes. */
+export function containerDirectories(config: ImageConfig, workdir?: string): SeedDirectory[] {
+  const volumes = config.volumes.filter((volume) => volume.startsWith("/") && !isBelowProc(volume));
+  return [workingDirectory(config, workdir), ...volumes.map(normalPath)]
+    .filter((directory) => directory !== "/")
+    .map((directory) => ({ path: directory }));
+}
+
+function commandLine({ config, args = [], entrypoint }: RuntimeSpecOptions): readonly string[] {
+  const cmd = entrypoint === undefined ? config.cmd : [];
+  const command = [...(entrypoint ?? config.entrypoint), ...(args.length > 0 ? args : cmd)];
+  if (command.length > 0) return command;
+  throw new SkimError("USAGE", "the image has no command (neither Entrypoint nor Cmd); give one behind --");
+}
+
+/** Each name once: the last value, at the place of the first. */
+function environment(
+  { config, env = [] }: RuntimeSpecOptions,
+  user: ContainerUser,
+  hostname: string,
+  terminal: boolean,
+): string[] {
+  const values = new Map<string, string>();
+  const own = [`PATH=${defaultPath}`, `HOSTNAME=${hostname}`, ...(terminal ? ["TERM=xterm"] : [])];
+  for (const entry of [...own, ...config.env, ...env]) {
+    const equals = entry.indexOf("=");
+    if (equals > 0) values.set(entry.slice(0, equals), entry.slice(equals + 1));
+  }
+  if (!values.get("HOME")) values.set("HOME", user.home);
+  return [...values].map(([name, value]) => `${name}=${value}`);
+}
+
+function workingDirectory(config: ImageConfig, workdir: string | undefined): string {
+  const given = workdir ?? config.workingDir;
+  const code = workdir === undefined ? "IMAGE_INVALID" : "USAGE";
+  if (workdir !== undefined && !workdir.startsWith("/")) {
+    throw new SkimError(
+      "USAGE",
+      `working directory ${JSON.stringify(workdir)} is not an absolute path; give one`,
+    );
+  }
+  // As docker takes a relative WorkingDir of an image.
+  const directory = normalPath(`/${given}`);
+  refuseNul([directory], "the working directory");
+  // There the file descriptors of the runtime lead to the host: CVE-2024-21626.
+  if (isBelowProc(directory)) {
+    throw new SkimError(
+      code,
+      `working directory ${JSON.stringify(given)} is in /proc, which could lead out of the container; choose another (--workdir)`,
+    );
+  }
+  return directory;
+}
+
+function allMounts(extra: readonly SpecMount[], nameFiles: readonly string[]): SpecMount[] {
+  const byDestination = new Map<string, SpecMount>();
+  for (const mount of defaultMounts) byDestination.set(mount.destination, mount);
+  for (const file of nameFiles) {
+    byDestination.set(file, {
+      destination: file,
+      type: "bind",
+      source: file,
+      options: ["bind", "ro", "rprivate"],
+    });
+  }
+  const given = new Set<string>();
+  for (const mount of extra) {
+    const destination = normalPath(mount.destination);
+    if (!mount.destination.startsWith("/") || destination === "/" || isBelowProc(destination)) {
+      throw new SkimError(
+        "USAGE",
+        `mount target ${JSON.stringify(mount.destination)} cannot be used: it must be an absolute path, not / and not in /proc`,
+      );
+    }
+    if (given.has(destination)) {
+      throw new SkimError("USAGE", `two mounts have the target ${destination}; leave one out`);
+    }
+    given.add(destination);
+    byDestination.set(destination, { ...mount, destination });
+  }
+  // A mount hides what is mounted below it before: parents first, in the given order otherwise.
+  const depth = (mount: SpecMount) => mount.destination.split("/").length;
+  return [...byDestination.values()].sort((a, b) => depth(a) - depth(b));
+}
+
+function isBelowProc(directory: string): boolean {
+  const normal = normalPath(directory);
+  return normal === "/proc" || normal.startsWith("/proc/");
+}
+
+/** Without `.`, `..`, `//` and a trailing `/`. */
+function normalPath(text: string): string {
+  return path.posix.resolve("/", text);
+}
+
+/** execve(2) ends strings at NUL: what is behind it would be lost without a word. */
+function refuseNul<T extends readonly string[]>(strings: T, what: string): T {
+  if (!strings.some((text) => text.includes("\0"))) return strings;
+  throw new SkimError("IMAGE_INVALID", `${what} has a NUL character in it, which no process can be given`);
+}
