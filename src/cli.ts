@@ -1,0 +1,120 @@
+#!/usr/bin/env node
+/**
+ * The command line: registers the commands, runs one, and turns an error into one line and an exit code (documented in errors.ts and the README).
+ * Commands import what they need when they run: `skim run` should not wait for modules that it does not use.
+ */
+import { Command, CommanderError } from "commander";
+import { describeError, SkimError, systemErrorCode } from "./base/errors.js";
+import { redact } from "./base/redact.js";
+import { skimVersion } from "./base/version.js";
+import { addBundleCommand } from "./commands/bundle.js";
+import { addCatCommand } from "./commands/cat.js";
+import { addIndexCommand } from "./commands/index-image.js";
+import { addInspectCommand } from "./commands/inspect.js";
+import { addLsCommand } from "./commands/ls.js";
+import { addMountCommand, addUmountCommand } from "./commands/mount.js";
+import { addPsCommand, addStatsCommand } from "./commands/ps.js";
+import { addRegistryCommand } from "./commands/registry.js";
+import { addRootfsCommand } from "./commands/rootfs.js";
+import { addRunCommand } from "./commands/run.js";
+import { addStatCommand } from "./commands/stat.js";
+import { addTreeCommand } from "./commands/tree.js";
+import { addVerifyCommand } from "./commands/verify.js";
+
+/** What docker, podman and skim say when they themselves fail. */
+const runFailureExitCode = 125;
+
+const program = new Command("skim")
+  .description("start containers from ordinary OCI images without pulling them")
+  .version(skimVersion)
+  .showSuggestionAfterError()
+  .configureHelp({ showGlobalOptions: true })
+  .exitOverride()
+  .configureOutput({ outputError: (text, write) => write(usageLine(text)) });
+
+addIndexCommand(program);
+addInspectCommand(program);
+addLsCommand(program);
+addCatCommand(program);
+addStatCommand(program);
+addTreeCommand(program);
+addVerifyCommand(program);
+addMountCommand(program);
+addUmountCommand(program);
+addRootfsCommand(program);
+addBundleCommand(program);
+addRunCommand(program);
+addPsCommand(program);
+addStatsCommand(program);
+addRegistryCommand(program);
+// Subcommands do not inherit exitOverride.
+for (const command of allCommands(program)) command.exitOverride().configureOutput(program.configureOutput());
+
+// A reader that went away (`skim ls ... | head`) is no error.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(0);
+  throw error;
+});
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  // What a failed command left open (a progress bar, a kept-alive connection) must not keep the process.
+  process.exit(report(error));
+}
+
+/** Prints `error` in one line. Returns the exit code: for `skim run` one that is not taken for the container's. */
+function report(error: unknown): number {
+  if (error instanceof CommanderError && error.exitCode === 0) return 0;
+  const exitCode = printError(error);
+  return process.argv[2] === "run" && exitCode !== 130 ? runFailureExitCode : exitCode;
+}
+
+function printError(error: unknown): number {
+  // Commander has printed its own message.
+  if (error instanceof CommanderError) return 2;
+  if (error instanceof DOMException && error.name === "AbortError") {
+    process.stderr.write(`skim: CANCELLED: ${error.message}\n`);
+    return 130;
+  }
+  const code = error instanceof SkimError ? error.code : "INTERNAL";
+  if (code === "INTERNAL" && isSystemCallError(error)) return printError(localError(error));
+  // These messages end in what to do, and what the kernel said has been translated.
+  const complete = code === "IN_USE" || code === "ENVIRONMENT";
+  const text = complete && error instanceof Error ? error.message : describeError(error);
+  const line = redact(text).replace(/\s*\n\s*/g, " ");
+  process.stderr.write(`skim: ${code}: ${line}\n`);
+  if (code === "INTERNAL" && error instanceof Error && process.env.SKIM_DEBUG)
+    process.stderr.write(`${error.stack}\n`);
+  return error instanceof SkimError ? error.exitCode : 70;
+}
+
+/** Commander's message in one line. */
+function usageLine(text: string): string {
+  const line = text
+    .trim()
+    .replace(/^error: /, "skim: USAGE: ")
+    .replace(/\s*\n\s*/g, " ");
+  // `skim run IMAGE ls -l`, as docker takes it.
+  const hint =
+    ["run", "bundle"].includes(process.argv[2] ?? "") &&
+    !process.argv.includes("--") &&
+    /unknown option/.test(line);
+  return `${line}${hint ? "; the command of the container goes behind --" : ""}\n`;
+}
+
+/** What the kernel refused is no mistake of ours, though nobody on the way had more to say about it. */
+function localError(cause: Error): SkimError {
+  const denied = ["EACCES", "EPERM"].includes(systemErrorCode(cause) ?? "");
+  return denied && process.geteuid?.() !== 0
+    ? new SkimError("ENVIRONMENT", `this user may not do that; run skim as root: ${cause.message}`)
+    : new SkimError("LOCAL_IO", cause.message);
+}
+
+function isSystemCallError(error: unknown): error is Error {
+  return error instanceof Error && "syscall" in error && systemErrorCode(error) !== undefined;
+}
+
+function allCommands(command: Command): Command[] {
+  return command.commands.flatMap((child) => [child, ...allCommands(child as Command)]) as Command[];
+}

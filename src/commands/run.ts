@@ -1,0 +1,120 @@
+import { type Command, Option } from "commander";
+import { SkimError } from "../base/errors.js";
+import {
+  type CommandContext,
+  createContext,
+  ignoreInterrupts,
+  repeated,
+  withCommonOptions,
+} from "./command-context.js";
+import { parseMount } from "./container-mount.js";
+import { type RootfsCommandOptions, rootfsRequest, withRootfsOptions } from "./rootfs.js";
+
+interface ContainerCommandOptions extends RootfsCommandOptions {
+  runtime: "runc" | "runsc";
+  env?: string[];
+  user?: string;
+  workdir?: string;
+  entrypoint?: string;
+  hostname?: string;
+  mount?: string[];
+  tty?: boolean;
+  network: "host" | "none";
+}
+
+export function addRunCommand(program: Command): void {
+  const command = program
+    .command("run")
+    .description(
+      "run an image: lazily mounted, writable layer on top, under runc or gVisor; exits as the process does",
+    )
+    .argument("<ARCHIVE|IMAGE>", "an archive, or an image (indexed first if need be)")
+    .argument("[ARGS...]", "behind --: the command, instead of the image's")
+    .option("--id <id>", "name of the container (default: a random one)")
+    .option("--stats <file>", "write what was fetched and how long the start took as JSON, at the end");
+  withCommonOptions(withContainerOptions(withRootfsOptions(command)), { json: false });
+  command.action(
+    async (
+      image: string,
+      args: string[],
+      options: ContainerCommandOptions & { id?: string; stats?: string },
+    ) => {
+      // At once: a mount server that could not be taken down would keep us, and cleans up when we are gone.
+      process.exit(await run(image, args, options, createContext(options)));
+    },
+  );
+}
+
+async function run(
+  image: string,
+  args: string[],
+  options: ContainerCommandOptions & { id?: string; stats?: string },
+  context: CommandContext,
+): Promise<number> {
+  const { runImage } = await import("../mount/run-image.js");
+  const ran = await runImage({
+    ...rootfsRequest(image, options, context),
+    ...containerRequest(args, options),
+    // A terminal on both sides: the program gets one of its own.
+    terminal: options.tty ?? (process.stdin.isTTY === true && process.stdout.isTTY === true),
+    ...(options.id ? { id: options.id } : {}),
+    onStart: () => ignoreInterrupts(true),
+  }).finally(() => ignoreInterrupts(false));
+  if (options.stats) {
+    const { writeFile } = await import("node:fs/promises");
+    await writeFile(options.stats, `${JSON.stringify(ran, null, 2)}\n`).catch((cause: unknown) => {
+      throw new SkimError("LOCAL_IO", `cannot write ${options.stats}`, { cause });
+    });
+  }
+  return ran.exitCode;
+}
+
+export function withContainerOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option("--runtime <runtime>", "what runs the container").choices(["runc", "runsc"]).default("runc"),
+    )
+    .option("--env <K=V>", "environment variable; K alone: this process's value (repeatable)", repeated)
+    .option("--user <user[:group]>", "names from the image's passwd and group, or numbers")
+    .option("--workdir <dir>", "working directory")
+    .option("--entrypoint <program>", "instead of the image's; the image's arguments are dropped")
+    .option("--hostname <name>", "default: this host's")
+    .option(
+      "--mount <spec>",
+      "type=bind,source=DIR,target=DIR[,readonly] or type=tmpfs,target=DIR (repeatable)",
+      repeated,
+    )
+    .option("--tty", "give the process a terminal (default: when standard input and output are one)")
+    .option("--no-tty", "never")
+    .addOption(
+      new Option("--network <network>", "the host's, or none at all")
+        .choices(["host", "none"])
+        .default("host"),
+    );
+}
+
+export function containerRequest(args: string[], options: ContainerCommandOptions) {
+  return {
+    runtime: options.runtime,
+    network: options.network,
+    env: (options.env ?? []).flatMap((variable) => {
+      if (variable === "" || variable.startsWith("=")) {
+        throw new SkimError(
+          "USAGE",
+          `--env ${JSON.stringify(variable)} names no variable; give NAME=value or NAME`,
+        );
+      }
+      if (variable.includes("=")) return [variable];
+      const value = process.env[variable];
+      return value === undefined ? [] : [`${variable}=${value}`];
+    }),
+    mounts: (options.mount ?? []).map(parseMount),
+    ...(args.length ? { args } : {}),
+    ...(options.user !== undefined ? { user: options.user } : {}),
+    ...(options.workdir !== undefined ? { workdir: options.workdir } : {}),
+    ...(options.entrypoint !== undefined ? { entrypoint: [options.entrypoint] } : {}),
+    ...(options.hostname !== undefined ? { hostname: options.hostname } : {}),
+  };
+}
+
+export type { ContainerCommandOptions };

@@ -1,0 +1,45 @@
+/**
+ * The library: what `skim` does, for runtimes written in TypeScript. What fails throws a SkimError, what is
+ * aborted the reason of its signal; nothing is logged unless a logger is handed in. Functions that mount need root.
+ *
+ *     const { archive } = await indexImage({ image: "docker.io/library/debian:12" });
+ *     const rootfs = await mountRootfs({ image: archive, id: "job-1", directories: [{ path: "/workspace" }] });
+ *     ... // give rootfs.merged to a runtime
+ *     await umountRootfs("job-1");
+ */
+export type { Archive, ArchiveDirent, ArchiveExtent, ArchiveLayer, InodeRecord } from "./archive/archive.js";
+export { openArchive } from "./archive/archive-reader.js";
+export { type ArchiveDescription, describeArchive } from "./archive/inspect-archive.js";
+export { type ArchiveVerification, verifyArchive } from "./archive/verify-archive.js";
+export { type ByteString, byteStringFromText, bytesOf, displayText, textOf } from "./base/byte-string.js";
+export { type ErrorCode, errorTable, isSkimError, SkimError } from "./base/errors.js";
+export { createLogger, type Logger, type LogLevel } from "./base/logger.js";
+export type { Progress, ProgressTask } from "./base/progress.js";
+export type { Settings, SettingsInput } from "./base/settings.js";
+export type { ImageConfig } from "./image/config.js";
+export type { Digest } from "./image/digest.js";
+export { type Platform, parsePlatform } from "./image/platform.js";
+export { type MadeBundle, type MakeBundleOptions, makeBundle } from "./mount/bundle-image.js";
+export { type IndexedImage, type IndexImageOptions, indexImage } from "./mount/index-image.js";
+export {
+  type MountedImage,
+  type MountImageOptions,
+  mountImage,
+  type UmountOptions,
+  umountImage,
+} from "./mount/mount-image.js";
+export { type ListedMount, listMounts, type MountStats } from "./mount/mount-stats.js";
+export {
+  type MountedRootfs,
+  type MountRootfsOptions,
+  mountRootfs,
+  type UmountRootfsOptions,
+  umountRootfs,
+} from "./mount/rootfs.js";
+export { type RanImage, type RunImageOptions, runImage } from "./mount/run-image.js";
+export type { SeedDirectory } from "./overlay/seed-directory.js";
+export {
+  type EmbeddedRegistry,
+  type EmbeddedRegistryOptions,
+  startEmbeddedRegistry,
+} from "./registry/embedded-registry.js";

@@ -1,0 +1,69 @@
+/** An OCI bundle with a lazily mounted rootfs, for a caller who runs it himself. */
+import { mkdir, readdir } from "node:fs/promises";
+import path from "node:path";
+import { SkimError } from "../base/errors.js";
+import { resolveSettings } from "../base/settings.js";
+import { writeBundle } from "../runtime/bundle.js";
+import { type ContainerOptions, planContainer } from "./container-plan.js";
+import { MountRecords, newMountId } from "./mount-record.js";
+import { holdRootfs, type MountedRootfs, type MountRootfsOptions } from "./rootfs.js";
+import { undoRecord } from "./undo-record.js";
+
+export interface MakeBundleOptions
+  extends Omit<MountRootfsOptions, "id" | "kind" | "merged">,
+    ContainerOptions {
+  /** Made, or empty. Gets `config.json` and `rootfs`. */
+  readonly directory: string;
+  readonly id?: string;
+}
+
+export interface MadeBundle extends MountedRootfs {
+  readonly bundle: string;
+}
+
+/** Makes a bundle that stays until `umountRootfs(id)`. On failure nothing is left but an empty directory that was there before. */
+export async function makeBundle(options: MakeBundleOptions): Promise<MadeBundle> {
+  const settings = resolveSettings(options.settings);
+  const bundle = path.resolve(options.directory);
+  const records = new MountRecords(settings.runDir);
+  await requireEmpty(bundle);
+  const rootfs = path.join(bundle, "rootfs");
+  const made = await mkdir(bundle, { recursive: true, mode: 0o700 });
+  const plan = planContainer(options);
+  const held = await holdRootfs(
+    {
+      ...options,
+      id: options.id ?? newMountId("bundle"),
+      kind: "bundle",
+      merged: rootfs,
+      ownDirectories: [...(made === undefined ? [] : [bundle]), rootfs],
+    },
+    plan.prepare,
+  );
+  try {
+    held.record.bundle = bundle;
+    await records.update(held.record);
+    await writeBundle(bundle, plan.spec("rootfs"));
+    held.record.complete = true;
+    await records.update(held.record);
+    await held.server.detach();
+  } catch (error) {
+    await undoRecord(records, held.record, { force: true });
+    throw error;
+  }
+  const { id, lower, upper, work, merged } = held;
+  return { id, bundle, lower, upper, work, merged };
+}
+
+async function requireEmpty(directory: string): Promise<void> {
+  const names = await readdir(directory).catch((error: { code?: string }) => {
+    if (error.code === "ENOENT") return [];
+    throw new SkimError("USAGE", `bundle directory ${directory} cannot be used`, { cause: error });
+  });
+  if (names.length > 0) {
+    throw new SkimError(
+      "USAGE",
+      `bundle directory ${directory} is not empty (${names.slice(0, 3).join(", ")}); give an empty one`,
+    );
+  }
+}

@@ -1,0 +1,50 @@
+/** What a container of an image will be: which directories its rootfs needs, and its config.json once the rootfs is there. */
+import type { Archive } from "../archive/archive.js";
+import { invariant } from "../base/errors.js";
+import type { SeedDirectory } from "../overlay/seed-directory.js";
+import { readHostFacts } from "../runtime/host-facts.js";
+import { buildRuntimeSpec, containerDirectories, type RuntimeSpecOptions } from "../runtime/oci-spec.js";
+import type { RuntimeSpec } from "../runtime/runtime-spec.js";
+import { readImageFile } from "./image-file.js";
+import type { PreparedLower } from "./rootfs.js";
+
+/** What the caller wants other than the image config says; see buildRuntimeSpec. */
+export type ContainerOptions = Omit<RuntimeSpecOptions, "config" | "rootfs" | "accounts" | "host"> & {
+  readonly runtime?: "runc" | "runsc";
+};
+
+export interface ContainerPlan {
+  /** To be called with the mounted image, before the overlay: resolves to the directories that the container needs. */
+  prepare(image: PreparedLower): Promise<readonly SeedDirectory[]>;
+  /** config.json for a rootfs at `rootfs`. */
+  spec(rootfs: string): RuntimeSpec;
+}
+
+/**
+ * Plans a container. `prepare` throws what can be known to be wrong with it (no command, no such user), before anything is stacked.
+ */
+export function planContainer(options: ContainerOptions): ContainerPlan {
+  let build: ((rootfs: string) => RuntimeSpec) | undefined;
+  return {
+    async prepare({ archive, lower }) {
+      const [accounts, host] = await Promise.all([readAccounts(archive, lower), readHostFacts()]);
+      const { config } = archive;
+      build = (rootfs) => buildRuntimeSpec({ ...options, config, rootfs, accounts, host });
+      build("/");
+      return containerDirectories(config, options.workdir);
+    },
+    spec(rootfs) {
+      invariant(build, "a container is prepared before its config is written");
+      return build(rootfs);
+    },
+  };
+}
+
+/** Side by side: each may be a fetch. */
+async function readAccounts(archive: Archive, lower: string) {
+  const [passwd, group] = await Promise.all([
+    readImageFile(archive, lower, "/etc/passwd"),
+    readImageFile(archive, lower, "/etc/group"),
+  ]);
+  return { passwd, group };
+}

@@ -1,0 +1,89 @@
+/**
+ * What a command is given: the file of an archive, or the name of an image. An image is indexed first where this host has no archive of it
+ * yet; that is the only step of a mount that needs the registry.
+ */
+import { stat } from "node:fs/promises";
+import path from "node:path";
+import type { Archive } from "../archive/archive.js";
+import { openArchive } from "../archive/archive-reader.js";
+import { SkimError } from "../base/errors.js";
+import { type Logger, silentLogger } from "../base/logger.js";
+import type { Progress } from "../base/progress.js";
+import { resolveSettings, type SettingsInput } from "../base/settings.js";
+import { type Platform, platformEquals } from "../image/platform.js";
+import { parseReference, type Reference, referenceText, withDigest } from "../image/reference.js";
+import { openImageSource } from "../registry/open-image-source.js";
+import { openStoredArchive } from "./archive-store.js";
+import { indexResolvedImage, pickDefined } from "./index-image.js";
+
+export interface OpenImageOptions {
+  readonly settings?: SettingsInput;
+  readonly platform?: Platform;
+  readonly progress?: Progress;
+  readonly logger?: Logger;
+  readonly signal?: AbortSignal;
+}
+
+export interface OpenedImage {
+  readonly archiveFile: string;
+  /** To be closed by the caller. */
+  readonly archive: Archive;
+  /** Name of the image whose registry serves the layers. */
+  readonly source: string;
+}
+
+/** Throws as indexImage and openArchive do; NOT_FOUND for a path that names no file. */
+export async function openImageOrArchive(name: string, options: OpenImageOptions = {}): Promise<OpenedImage> {
+  const file = await archiveFileNamed(name);
+  if (!file) return await openImage(name, options);
+  const archive = await openArchive(file);
+  return { archiveFile: file, archive, source: archive.identity.reference };
+}
+
+async function openImage(name: string, options: OpenImageOptions): Promise<OpenedImage> {
+  const settings = resolveSettings(options.settings);
+  const reference = parseReference(name);
+  const kept = await openKeptArchive(reference, settings.cacheDir, settings.spanBytes, options.platform);
+  if (kept) return kept;
+  const source = await openImageSource(reference, { settings, logger: options.logger ?? silentLogger });
+  try {
+    const image = await source.resolve(pickDefined({ platform: options.platform, signal: options.signal }));
+    const pinned = referenceText(withDigest(reference, image.manifestDigest));
+    const stored = await openStoredArchive(settings.cacheDir, image.manifestDigest, settings.spanBytes);
+    if (stored) return { archiveFile: stored.file, archive: stored.archive, source: pinned };
+    const indexed = await indexResolvedImage(source, image, options);
+    return { archiveFile: indexed.archive, archive: await openArchive(indexed.archive), source: pinned };
+  } finally {
+    await source.close();
+  }
+}
+
+/** A reference with the digest of a manifest that is indexed already needs no registry at all. */
+async function openKeptArchive(
+  reference: Reference,
+  cacheDir: string,
+  spanBytes: number,
+  platform: Platform | undefined,
+): Promise<OpenedImage | undefined> {
+  if (!reference.digest) return undefined;
+  const stored = await openStoredArchive(cacheDir, reference.digest, spanBytes);
+  if (!stored) return undefined;
+  if (platform && !platformEquals(platform, stored.archive.identity.platform)) {
+    await stored.archive.close();
+    return undefined;
+  }
+  return { archiveFile: stored.file, archive: stored.archive, source: referenceText(reference) };
+}
+
+/** The absolute path when `name` is a file; undefined when it can only be an image. */
+async function archiveFileNamed(name: string): Promise<string | undefined> {
+  const file = path.resolve(name);
+  const found = await stat(file).catch(() => undefined);
+  if (found?.isFile()) return file;
+  const looksLikePath = /^\.{0,2}\//.test(name) || name.endsWith(".skim");
+  if (!looksLikePath) return undefined;
+  throw new SkimError(
+    "NOT_FOUND",
+    `no archive at ${file}${found ? " (not a file)" : ""}; make one with: skim index IMAGE -o ${name}`,
+  );
+}

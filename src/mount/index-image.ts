@@ -1,0 +1,184 @@
+/**
+ * reference -> archive file: resolve the image, index the layers that are not indexed yet, merge them into one tree, write the archive.
+ * Nothing is written but the archive (beside, then renamed) and the layer indexes, which later images share.
+ */
+import { access, mkdir } from "node:fs/promises";
+import path from "node:path";
+import { type ArchiveContents, writeArchive } from "../archive/archive-writer.js";
+import { SkimError } from "../base/errors.js";
+import { type Logger, silentLogger } from "../base/logger.js";
+import { noProgress, type Progress } from "../base/progress.js";
+import { resolveSettings, type SettingsInput } from "../base/settings.js";
+import { type ImageConfig, parseImageConfig } from "../image/config.js";
+import type { Digest } from "../image/digest.js";
+import { type Platform, platformText } from "../image/platform.js";
+import { parseReference, referenceText } from "../image/reference.js";
+import { LayerIndexer } from "../layer/layer-indexer.js";
+import { LayerStore } from "../layer/layer-store.js";
+import { loadNative } from "../native/load.js";
+import type { ImageSource, ResolvedImage } from "../registry/image-source.js";
+import { openImageSource } from "../registry/open-image-source.js";
+import type { ImageTree, TreeNode } from "../tree/image-tree.js";
+import { mergeLayers } from "../tree/merge-layers.js";
+import { storedArchiveFile } from "./archive-store.js";
+
+export interface IndexImageOptions {
+  /** Name of an image, as on the command line. */
+  readonly image: string;
+  /** Archive to write; default: the one of this image in the cache directory. */
+  readonly output?: string;
+  /** Default: this host's. */
+  readonly platform?: Platform;
+  readonly settings?: SettingsInput;
+  readonly progress?: Progress;
+  readonly logger?: Logger;
+  readonly signal?: AbortSignal;
+}
+
+/** What `skim index --json` prints. Bytes are sums over the layers of the manifest. */
+export interface IndexedImage {
+  /** Path of the archive. */
+  readonly archive: string;
+  readonly manifestDigest: Digest;
+  /** `os/arch[/variant]` */
+  readonly platform: string;
+  readonly layers: number;
+  /** Inodes of the image: files, directories, links, devices. */
+  readonly files: number;
+  readonly compressedBytes: number;
+  readonly uncompressedBytes: number;
+  readonly archiveBytes: number;
+  readonly durationMs: number;
+  readonly warnings: readonly string[];
+}
+
+/**
+ * Indexes an image into an archive. Throws what the registry, layer, tree and archive rooms throw; on any failure an archive that was
+ * there before is untouched.
+ */
+export async function indexImage(options: IndexImageOptions): Promise<IndexedImage> {
+  const settings = resolveSettings(options.settings);
+  const source = await openImageSource(parseReference(options.image), {
+    settings,
+    logger: options.logger ?? silentLogger,
+  });
+  try {
+    const started = performance.now();
+    const image = await source.resolve(pickDefined({ platform: options.platform, signal: options.signal }));
+    return await indexResolvedImage(source, image, { ...options, started });
+  } finally {
+    await source.close();
+  }
+}
+
+/** The part of `indexImage` behind resolving, for callers that have resolved already. */
+export async function indexResolvedImage(
+  source: ImageSource,
+  image: ResolvedImage,
+  options: Omit<IndexImageOptions, "image"> & { started?: number },
+): Promise<IndexedImage> {
+  const started = options.started ?? performance.now();
+  const settings = resolveSettings(options.settings);
+  const logger = options.logger ?? silentLogger;
+  const output = options.output
+    ? path.resolve(options.output)
+    : storedArchiveFile(settings.cacheDir, image.manifestDigest, settings.spanBytes);
+  if (options.output) await requireDirectoryOf(output);
+  else await makeArchiveDirectory(output);
+
+  const config = parseConfig(image);
+  const store = new LayerStore(settings.cacheDir);
+  const indexer = new LayerIndexer({ store, native: loadNative(), settings, logger });
+  const layers = await indexer.index(
+    source,
+    image.layers.map((descriptor, i) => ({ descriptor, diffId: config.diffIds[i]! })),
+    {
+      spanBytes: settings.spanBytes,
+      progress: options.progress ?? noProgress,
+      ...pickDefined({ signal: options.signal }),
+    },
+  );
+  const tree = mergeLayers(layers.map((layer) => ({ digest: layer.digest, entries: layer.entries })));
+  options.signal?.throwIfAborted();
+
+  const warnings = [...layers.flatMap((layer) => layer.warnings), ...tree.warnings];
+  const contents: ArchiveContents = {
+    reference: referenceText(image.reference),
+    platform: image.platform,
+    manifestDigest: image.manifestDigest,
+    manifestMediaType: image.manifestMediaType,
+    manifestBytes: image.manifestBytes,
+    configBytes: image.configBytes,
+    spanBytes: settings.spanBytes,
+    layers: layers.map((index, i) => ({ index, descriptorMediaType: image.layers[i]!.mediaType })),
+    tree,
+    warnings,
+  };
+  const { archiveBytes } = await writeArchive(output, contents, pickDefined({ signal: options.signal }));
+  const durationMs = Math.round(performance.now() - started);
+  logger.info({ reference: contents.reference, archive: output, archiveBytes, durationMs }, "image indexed");
+  return {
+    archive: output,
+    manifestDigest: image.manifestDigest,
+    platform: platformText(image.platform),
+    layers: layers.length,
+    files: countInodes(tree),
+    compressedBytes: layers.reduce((sum, layer) => sum + layer.compressedBytes, 0),
+    uncompressedBytes: layers.reduce((sum, layer) => sum + layer.uncompressedBytes, 0),
+    archiveBytes,
+    durationMs,
+    warnings,
+  };
+}
+
+function parseConfig(image: ResolvedImage): ImageConfig {
+  const where = `config ${image.config.digest} of ${referenceText(image.reference)}`;
+  const config = parseImageConfig(image.configBytes, where);
+  if (config.diffIds.length !== image.layers.length) {
+    throw new SkimError(
+      "IMAGE_INVALID",
+      `${where}: ${config.diffIds.length} diffIds for ${image.layers.length} layers; is this a container image?`,
+    );
+  }
+  return config;
+}
+
+/** Before anything is fetched: a mistyped output path is known at once, not after minutes. */
+async function requireDirectoryOf(file: string): Promise<void> {
+  const directory = path.dirname(file);
+  await access(directory).catch((cause: unknown) => {
+    throw new SkimError(
+      "LOCAL_IO",
+      `cannot write archive ${file}: no directory ${directory}; make it first`,
+      { cause },
+    );
+  });
+}
+
+async function makeArchiveDirectory(file: string): Promise<void> {
+  const directory = path.dirname(file);
+  await mkdir(directory, { recursive: true, mode: 0o700 }).catch((cause: unknown) => {
+    throw new SkimError(
+      "LOCAL_IO",
+      `cannot write to the cache directory ${directory}; choose another one with --cache-dir, or name the archive with -o`,
+      { cause },
+    );
+  });
+}
+
+function countInodes(tree: ImageTree): number {
+  const seen = new Set<TreeNode>();
+  const pending: TreeNode[] = [tree.root];
+  for (let node = pending.pop(); node; node = pending.pop()) {
+    if (seen.has(node)) continue;
+    seen.add(node);
+    // One by one: a directory may have more names than a call can have arguments.
+    for (const child of node.children?.values() ?? []) pending.push(child);
+  }
+  return seen.size;
+}
+
+/** Drops keys that are undefined, as exactOptionalPropertyTypes wants it. */
+export function pickDefined<T extends object>(object: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as never;
+}

@@ -1,0 +1,141 @@
+/**
+ * The record of what is mounted: one JSON file for each mount or rootfs, `<runDir>/mounts/<id>.json`.
+ *
+ * It is written before the first thing it names exists and removed after the last is gone, so that whoever comes after a crash finds everything there
+ * is to undo. Creating the file exclusively is also what makes an id unique.
+ */
+import { randomBytes } from "node:crypto";
+import { link, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { z } from "zod";
+import { SkimError, systemErrorCode } from "../base/errors.js";
+
+const processSchema = z.object({ pid: z.number().int(), startTicks: z.number() });
+
+const recordSchema = z.object({
+  recordVersion: z.literal(1),
+  id: z.string(),
+  /** What made it: `skim mount`, `skim rootfs mount`, `skim bundle` or `skim run`. */
+  kind: z.enum(["mount", "rootfs", "bundle", "run"]),
+  reference: z.string(),
+  archive: z.string(),
+  /** Where the FUSE filesystem is mounted. */
+  lower: z.string(),
+  logFile: z.string(),
+  createdAt: z.string(),
+  /** The process that serves `lower`. */
+  server: processSchema.optional(),
+  /** The process that mounts it. */
+  owner: processSchema.optional(),
+  /** Mounted as a whole, and meant to outlive the process that mounted it. Never set for `skim run`. */
+  complete: z.boolean().optional(),
+  /** Directories that were made for this and go with it, innermost last. */
+  madeDirectories: z.array(z.string()),
+  /** As src/overlay needs it to undo the overlay. */
+  overlay: z.unknown().optional(),
+  /** Where the overlay is, or was about to be, mounted. */
+  merged: z.string().optional(),
+  /** Holds what is ours of the writable layer. */
+  writableDirectory: z.string().optional(),
+  /** The upper dir is the caller's, and stays. */
+  upperGiven: z.boolean().optional(),
+  container: z
+    .object({ runtime: z.enum(["runc", "runsc"]), id: z.string(), stateDir: z.string() })
+    .optional(),
+  bundle: z.string().optional(),
+});
+
+export type MountRecord = z.infer<typeof recordSchema>;
+
+const idPattern = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
+
+/** A new id, e.g. `run-5f0c3a9e12`. */
+export function newMountId(kind: MountRecord["kind"]): string {
+  return `${kind}-${randomBytes(5).toString("hex")}`;
+}
+
+export class MountRecords {
+  readonly #directory: string;
+
+  constructor(runDir: string) {
+    this.#directory = path.join(runDir, "mounts");
+  }
+
+  /** Reserves the id of `record` and writes it. Throws IN_USE when the id is taken, USAGE when it cannot be a file name. */
+  async create(record: MountRecord): Promise<void> {
+    requireMountId(record.id);
+    await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+    // Written beside and linked: a record is there as a whole or not at all, and only once.
+    const beside = `${this.#file(record.id)}.${process.pid}.new`;
+    try {
+      await writeFile(beside, JSON.stringify(record, null, 1), { mode: 0o600 });
+      await link(beside, this.#file(record.id));
+    } catch (cause) {
+      if (systemErrorCode(cause) !== "EEXIST") throw cause;
+      throw new SkimError(
+        "IN_USE",
+        `id ${record.id} is taken; choose another one, or undo it with: skim ${record.kind === "mount" ? "umount" : "rootfs umount"} ${record.id}`,
+        { cause },
+      );
+    } finally {
+      await rm(beside, { force: true });
+    }
+  }
+
+  /** Replaces the record of the same id, atomically. */
+  async update(record: MountRecord): Promise<void> {
+    const beside = `${this.#file(record.id)}.${process.pid}.new`;
+    await writeFile(beside, JSON.stringify(record, null, 1), { mode: 0o600 });
+    await rename(beside, this.#file(record.id));
+  }
+
+  async remove(id: string): Promise<void> {
+    await rm(this.#file(id), { force: true });
+  }
+
+  async find(id: string): Promise<MountRecord | undefined> {
+    if (!idPattern.test(id)) return undefined;
+    try {
+      return parseRecord(await readFile(this.#file(id), "utf8"));
+    } catch (error) {
+      if (systemErrorCode(error) === "ENOENT") return undefined;
+      throw error;
+    }
+  }
+
+  async list(): Promise<MountRecord[]> {
+    const names = await readdir(this.#directory).catch((error: unknown) => {
+      if (systemErrorCode(error) === "ENOENT") return [];
+      throw error;
+    });
+    const ids = names.filter((name) => name.endsWith(".json")).map((name) => name.slice(0, -".json".length));
+    const records = await Promise.all(ids.sort().map((id) => this.find(id)));
+    return records.filter((record) => record !== undefined);
+  }
+
+  /** Unix socket on which the server of `id` answers; see control-socket.ts. */
+  socketFile(id: string): string {
+    return path.join(this.#directory, `${id}.sock`);
+  }
+
+  #file(id: string): string {
+    return path.join(this.#directory, `${id}.json`);
+  }
+}
+
+export function requireMountId(id: string): void {
+  if (idPattern.test(id)) return;
+  throw new SkimError(
+    "USAGE",
+    `id ${JSON.stringify(id)} cannot be used: 1 to 64 letters, digits, and _ . - behind the first`,
+  );
+}
+
+/** A record that cannot be read (half written in a crash before its first sync) names nothing that could be undone. */
+function parseRecord(text: string): MountRecord | undefined {
+  try {
+    return recordSchema.parse(JSON.parse(text));
+  } catch {
+    return undefined;
+  }
+}

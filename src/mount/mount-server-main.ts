@@ -1,0 +1,88 @@
+/**
+ * Entry point of the background process behind `skim mount`, `skim rootfs mount` and `skim run`; started by launch-server.ts with
+ * its options as one JSON argument and an IPC channel to the process that wants the mount.
+ *
+ * It reports `ready` or `failed` once. Until its parent says `detach`, the parent owns the mount: if the channel ends before, the parent has
+ * died, and a process of its own cleans up after it. That one cannot be this process: undoing a rootfs touches the mount, and a server
+ * that touches its own mount waits for itself. `skim run` never detaches.
+ */
+import { spawn } from "node:child_process";
+import { rm } from "node:fs/promises";
+import path from "node:path";
+import { describeError, isSkimError } from "../base/errors.js";
+import { createLogger } from "../base/logger.js";
+import { detachMessage, type LaunchReport, type MountServerLaunch } from "./launch-protocol.js";
+import { type MountServer, startMountServer } from "./mount-server.js";
+
+/**
+ * The HTTP client is a file that is loaded with the first request. A mount that lives for days must not find that an upgrade has taken it
+ * away; a start from the cache must not wait for it.
+ */
+const preloadDelayMs = 2_000;
+
+const launch = JSON.parse(process.argv[2] ?? "null") as MountServerLaunch;
+const logger = createLogger(launch.logLevel, 2).child({ mount: launch.id });
+process.title = `skim-mount ${launch.id}`;
+
+let server: MountServer | undefined;
+let detached = false;
+
+function report(message: LaunchReport): Promise<void> {
+  return new Promise((resolve) => {
+    if (process.connected) process.send?.(message, () => resolve());
+    else resolve();
+  });
+}
+
+/** The mount goes when nobody uses it any more; a signal that comes while it is in use is written down and otherwise ignored. */
+function shutdown(reason: string): void {
+  logger.info({ reason }, "shutting down");
+  server
+    ?.shutdown()
+    .catch((error: unknown) => logger.error({ error: describeError(error) }, "cannot unmount yet"));
+}
+
+function cleanUpAfterOwner(): void {
+  logger.warn({ undo: launch.undoArguments }, "the process that wanted this mount has died: cleaning up");
+  const cli = path.resolve(import.meta.dirname, "../../dist/bin/skim.js");
+  spawn(process.execPath, [cli, ...launch.undoArguments], {
+    detached: true,
+    stdio: ["ignore", "inherit", "inherit"],
+    env: { ...process.env, SKIM_RUN_DIR: launch.settings.runDir, SKIM_CACHE_DIR: launch.settings.cacheDir },
+  }).unref();
+}
+
+process.on("SIGTERM", () => shutdown("SIGTERM"));
+process.on("SIGINT", () => shutdown("SIGINT"));
+// The terminal that started us may go; the mount stays.
+process.on("SIGHUP", () => {});
+process.on("message", (message) => {
+  detached = message === detachMessage;
+});
+process.on("disconnect", () => {
+  if (detached) return;
+  cleanUpAfterOwner();
+  if (!server) process.exit(1);
+});
+// A mount that goes on serving is worth more than a clean end: write down what nobody expected, and stay.
+process.on("unhandledRejection", (error) =>
+  logger.error({ error: describeError(error) }, "unhandled rejection"),
+);
+process.on("uncaughtException", (error) => {
+  logger.error({ error: describeError(error), stack: error.stack }, "uncaught exception");
+  if (!server) process.exit(1);
+});
+
+try {
+  server = await startMountServer(launch, logger);
+  await report({ ready: true });
+  setTimeout(() => import("undici").catch(() => {}), preloadDelayMs).unref();
+  await server.ended;
+  if (launch.socketFile) await rm(launch.socketFile, { force: true });
+  process.exit(0);
+} catch (error) {
+  logger.error({ error: describeError(error) }, "mount failed");
+  const code = isSkimError(error) ? error.code : "INTERNAL";
+  await report({ ready: false, code, message: describeError(error) });
+  process.exit(1);
+}

@@ -1,0 +1,105 @@
+/**
+ * The process behind one mount: archive + source + cache -> content -> filesystem -> engine, and back in reverse order.
+ *
+ * It serves until its mount is gone (whoever unmounts it), or until it is told to shut down by the control socket or a signal. It never
+ * touches what it mounts: no stat, no open, no readdir; it would wait for itself.
+ */
+import { openArchive } from "../archive/archive-reader.js";
+import type { Logger } from "../base/logger.js";
+import type { Settings } from "../base/settings.js";
+import { UndoStack } from "../base/undo-stack.js";
+import { ImageFilesystem } from "../filesystem/image-filesystem.js";
+import { type FuseEngineName, openEngine } from "../fuse/engine.js";
+import { serveControlSocket } from "./control-socket.js";
+import { openImageContent } from "./image-content.js";
+
+/**
+ * When the kernel's read-ahead fails it reads once more for the process that waits: both together must keep its deadline.
+ * (mm/filemap.c, filemap_get_pages: a page that is not up to date after read-ahead is read again.)
+ */
+const readsOfOneReader = 2;
+
+export interface MountServerOptions {
+  readonly id: string;
+  readonly archive: string;
+  /** Image whose registry or layout serves the layers; default: the one the archive was made from. */
+  readonly source?: string;
+  readonly mountpoint: string;
+  readonly engine: FuseEngineName;
+  /** Where the control socket goes; none when undefined. */
+  readonly socketFile?: string;
+  readonly settings: Settings;
+}
+
+export interface MountServer {
+  /** Resolves when the mount is gone and everything is closed. */
+  readonly ended: Promise<void>;
+  /** Unmounts, which fails with IN_USE while somebody has files open in it, unless told to `force`. */
+  shutdown(options?: { readonly force?: boolean }): Promise<void>;
+  stats(): MountStats;
+}
+
+/** What `skim stats` prints: bytes are compressed bytes from the registry unless named otherwise. */
+export interface MountStats {
+  readonly id: string;
+  readonly reference: string;
+  readonly imageBytes: number;
+  readonly archiveBytes: number;
+  readonly content: Record<string, number>;
+  readonly registry: { readonly requests: number; readonly bytes: number };
+  /** FUSE requests by operation. */
+  readonly operations: Record<string, number>;
+}
+
+/** Mounts and serves. Resolves when the kernel has the mount (FUSE_INIT is answered); on failure nothing is left. */
+export async function startMountServer(options: MountServerOptions, logger: Logger): Promise<MountServer> {
+  const undo = new UndoStack();
+  return await undo.guard(async () => {
+    const archive = await openArchive(options.archive);
+    undo.defer(() => archive.close());
+    const { content, source, close } = await openImageContent({
+      archive,
+      source: options.source ?? archive.identity.reference,
+      settings: {
+        ...options.settings,
+        readDeadlineMs: Math.ceil(options.settings.readDeadlineMs / readsOfOneReader),
+      },
+      logger,
+    });
+    undo.defer(close);
+
+    const engine = openEngine(options.engine);
+    const session = await engine.mount(new ImageFilesystem({ archive, content }), {
+      mountpoint: options.mountpoint,
+      allowOther: true,
+      fsName: `skim:${options.id}`,
+      logger,
+    });
+    undo.defer(() => session.unmount());
+    const stats = (): MountStats => ({
+      id: options.id,
+      reference: archive.identity.reference,
+      imageBytes: archive.layers.reduce((sum, layer) => sum + layer.compressedBytes, 0),
+      archiveBytes: archive.archiveBytes,
+      content: content.counters.snapshot(),
+      registry: { requests: source.counters.requests, bytes: source.counters.bytes },
+      operations: session.operations.snapshot(),
+    });
+    if (options.socketFile) {
+      const socket = await serveControlSocket(options.socketFile, async (request) => {
+        if (request.operation === "stats") return { ...stats() };
+        await session.unmount({ force: request.force });
+        return {};
+      });
+      undo.defer(() => void socket.close());
+    }
+    logger.info({ archive: options.archive, mountpoint: options.mountpoint, engine: engine.name }, "mounted");
+
+    const ended = session.ended.then(async () => {
+      logger.info(stats(), "unmounted");
+      await undo.unwind();
+    });
+    ended.catch(() => {});
+    return { ended, shutdown: (how) => session.unmount(how), stats };
+  });
+}

@@ -1,0 +1,41 @@
+/** What the server of a mount says of itself, and the list of what is mounted on this host. */
+import { SkimError } from "../base/errors.js";
+import { callControlSocket } from "./control-socket.js";
+import { type MountRecord, MountRecords } from "./mount-record.js";
+import type { MountStats } from "./mount-server.js";
+import { isRunning } from "./process-identity.js";
+
+export type { MountStats };
+
+/** Throws NOT_FOUND where no server of that id answers. */
+export async function readStats(records: MountRecords, id: string): Promise<MountStats> {
+  const reply = await callControlSocket(records.socketFile(id), { operation: "stats" });
+  if (!reply)
+    throw new SkimError("NOT_FOUND", `no mount server answers for ${id}; skim ps lists what is mounted`);
+  reply.disconnect();
+  return reply.answer as unknown as MountStats;
+}
+
+export interface ListedMount {
+  readonly id: string;
+  readonly kind: MountRecord["kind"];
+  readonly reference: string;
+  readonly lower: string;
+  readonly pid: number | undefined;
+  /** False when the server has died: readers get ENOTCONN until it is unmounted. */
+  readonly alive: boolean;
+  readonly createdAt: string;
+}
+
+export async function listMounts(runDir: string): Promise<ListedMount[]> {
+  const records = await new MountRecords(runDir).list();
+  return records.map((record) => ({
+    id: record.id,
+    kind: record.kind,
+    reference: record.reference,
+    lower: record.lower,
+    pid: record.server?.pid,
+    alive: record.server !== undefined && isRunning(record.server),
+    createdAt: record.createdAt,
+  }));
+}

@@ -1,0 +1,165 @@
+/**
+ * A container's root filesystem, and back: the image mounted lazily as the lower, a seeded upper and a work directory, and the merged view.
+ *
+ *     <runDir>/rootfs/<id>/lower     FUSE, read-only
+ *     <runDir>/rootfs/<id>/merged    overlay (or where the caller wants it)
+ *     <cacheDir>/rootfs/<id>/        upper and work, where the caller gives no upper: on disk, not on the tmpfs that /run is
+ */
+import { mkdir, rm } from "node:fs/promises";
+import path from "node:path";
+import type { Archive } from "../archive/archive.js";
+import { SkimError } from "../base/errors.js";
+import { silentLogger } from "../base/logger.js";
+import { resolveSettings, type Settings } from "../base/settings.js";
+import { loadNative } from "../native/load.js";
+import { mountOverlay } from "../overlay/overlay-mount.js";
+import type { SeedDirectory } from "../overlay/seed-directory.js";
+import { imageDirectories } from "./image-directories.js";
+import { type OpenedImage, openImageOrArchive } from "./image-or-archive.js";
+import { type LaunchedServer, launchServer } from "./launch-server.js";
+import { type MountImageOptions, newRecord, serverOptions, type UmountOptions } from "./mount-image.js";
+import { type MountRecord, MountRecords, requireMountId } from "./mount-record.js";
+import { sweepAbandoned, undoRecord } from "./undo-record.js";
+
+export interface MountRootfsOptions extends Omit<MountImageOptions, "directory" | "id"> {
+  readonly id: string;
+  readonly kind?: Exclude<MountRecord["kind"], "mount">;
+  /** Writable layer of the caller's own; it is kept. Must not be in use. */
+  readonly upper?: string;
+  /** Writable layer in memory, gone with the rootfs. */
+  readonly tmpfsUpper?: boolean;
+  /** Where the merged view is mounted; default: a directory of ours. */
+  readonly merged?: string;
+  /** Directories that must be there, besides proc, sys, dev and tmp. */
+  readonly directories?: readonly SeedDirectory[];
+  /** Directories of the caller's making that go with the rootfs, if they are empty then. */
+  readonly ownDirectories?: readonly string[];
+}
+
+export interface MountedRootfs {
+  readonly id: string;
+  readonly lower: string;
+  readonly upper: string;
+  readonly work: string;
+  readonly merged: string;
+}
+
+/** A mounted rootfs with what its maker goes on to need. */
+export interface HeldRootfs extends MountedRootfs {
+  readonly record: MountRecord;
+  readonly server: LaunchedServer;
+}
+
+/** Mounts a rootfs that stays until `umountRootfs`. Resolves when it can be used. On failure nothing is left. */
+export async function mountRootfs(options: MountRootfsOptions): Promise<MountedRootfs> {
+  const held = await holdRootfs(options);
+  held.record.complete = true;
+  await new MountRecords(resolveSettings(options.settings).runDir).update(held.record);
+  await held.server.detach();
+  return { id: held.id, lower: held.lower, upper: held.upper, work: held.work, merged: held.merged };
+}
+
+/** What a mounted image can be asked before the overlay is stacked on it. */
+export interface PreparedLower {
+  readonly archive: Archive;
+  /** Where the image is mounted, read-only. */
+  readonly lower: string;
+}
+
+/**
+ * `mountRootfs` for a caller that stays with the server: it is not detached from this process yet. `prepare` is called when the image is mounted
+ * and says which further directories the overlay needs.
+ */
+export async function holdRootfs(
+  options: MountRootfsOptions,
+  prepare?: (image: PreparedLower) => Promise<readonly SeedDirectory[]>,
+): Promise<HeldRootfs> {
+  requireMountId(options.id);
+  const settings = resolveSettings(options.settings);
+  const records = new MountRecords(settings.runDir);
+  const opened = await openImageOrArchive(options.image, options);
+  try {
+    const { record, places } = planRootfs(options, opened, settings);
+    await sweepAbandoned(records, options.logger ?? silentLogger);
+    await records.create(record);
+    try {
+      await mkdir(places.lower, { recursive: true, mode: 0o700 });
+      const server = await launchServer({
+        ...serverOptions(record, opened, options, settings),
+        undoArguments: ["rootfs", "umount", record.id, "--force"],
+        ...(options.signal ? { signal: options.signal } : {}),
+      });
+      record.server = server.identity;
+      await records.update(record);
+      const needed = (await prepare?.({ archive: opened.archive, lower: record.lower })) ?? [];
+      const overlay = await mountOverlay({
+        lower: record.lower,
+        image: imageDirectories(opened.archive),
+        rootDir: places.writable,
+        merged: places.merged,
+        directories: [...(options.directories ?? []), ...needed],
+        tmpfsUpper: options.tmpfsUpper ?? false,
+        native: loadNative(),
+        logger: options.logger ?? silentLogger,
+        ...(options.upper ? { upper: path.resolve(options.upper) } : {}),
+        ...(options.signal ? { signal: options.signal } : {}),
+      });
+      record.overlay = overlay;
+      await records.update(record);
+      const { lower, upper, work, merged } = overlay;
+      return { id: record.id, lower, upper, work, merged, record, server };
+    } catch (error) {
+      await undoRecord(records, record, { force: true }).catch(() => {});
+      await rm(record.logFile, { force: true });
+      throw error;
+    }
+  } finally {
+    await opened.archive.close();
+  }
+}
+
+function planRootfs(options: MountRootfsOptions, opened: OpenedImage, settings: Settings) {
+  // 0700 above lower and merged: the image may hold setuid programs that users of this host must not reach.
+  const top = path.join(settings.runDir, "rootfs", options.id);
+  const places = {
+    lower: path.join(top, "lower"),
+    merged: path.resolve(options.merged ?? path.join(top, "merged")),
+    writable: path.join(settings.cacheDir, "rootfs", options.id),
+  };
+  const kind = options.kind ?? "rootfs";
+  const record: MountRecord = {
+    ...newRecord({ id: options.id, kind, opened, lower: places.lower, settings }),
+    madeDirectories: [
+      ...(options.ownDirectories ?? []),
+      top,
+      places.lower,
+      ...(options.merged ? [] : [places.merged]),
+    ],
+    merged: places.merged,
+    writableDirectory: places.writable,
+    upperGiven: options.upper !== undefined,
+  };
+  return { record, places };
+}
+
+export interface UmountRootfsOptions extends UmountOptions {
+  /** Leave the writable layer, and say where it is. */
+  readonly keepUpper?: boolean;
+}
+
+/**
+ * Undoes a rootfs: container, overlay, FUSE, directories, record; each step is left out when it is done already, so a second call finishes
+ * what a first one could not. Throws NOT_FOUND, and IN_USE naming who uses it.
+ */
+export async function umountRootfs(
+  id: string,
+  options: UmountRootfsOptions = {},
+): Promise<{ id: string; upper: string | undefined }> {
+  const settings = resolveSettings(options.settings);
+  const records = new MountRecords(settings.runDir);
+  const record = await records.find(id);
+  if (!record) throw new SkimError("NOT_FOUND", `no rootfs with id ${id}; skim ps lists what is mounted`);
+  if (record.kind === "mount")
+    throw new SkimError("USAGE", `${id} is a plain mount; undo it with: skim umount ${id}`);
+  return { id, ...(await undoRecord(records, record, options)) };
+}

@@ -1,0 +1,98 @@
+/**
+ * One container from start to end: rootfs, bundle, runtime, and all of it undone again, whatever happened. The mount server undoes
+ * it when this process is killed.
+ */
+import { mkdir } from "node:fs/promises";
+import path from "node:path";
+import { describeError, isSkimError } from "../base/errors.js";
+import { type Logger, silentLogger } from "../base/logger.js";
+import { resolveSettings } from "../base/settings.js";
+import { UndoStack } from "../base/undo-stack.js";
+import { writeBundle } from "../runtime/bundle.js";
+import { runContainer } from "../runtime/container.js";
+import { requireRuntime } from "../runtime/runtime-command.js";
+import { type ContainerOptions, planContainer } from "./container-plan.js";
+import { type MountRecord, MountRecords, newMountId } from "./mount-record.js";
+import { type MountStats, readStats } from "./mount-stats.js";
+import { holdRootfs, type MountRootfsOptions } from "./rootfs.js";
+import { undoRecord } from "./undo-record.js";
+
+export interface RunImageOptions
+  extends Omit<MountRootfsOptions, "id" | "kind" | "merged">,
+    ContainerOptions {
+  readonly id?: string;
+  /** Called when everything is ready and the runtime is about to start. */
+  readonly onStart?: (started: { readonly id: string; readonly mountMs: number }) => void;
+}
+
+export interface RanImage {
+  readonly id: string;
+  /** Of the process, 128 + n when signal n ended it. */
+  readonly exitCode: number;
+  /** What the start took: from the call to the runtime's start, and to the container's end. */
+  readonly mountMs: number;
+  readonly totalMs: number;
+  /** What was served and fetched; undefined when the mount server had died. */
+  readonly stats: MountStats | undefined;
+}
+
+/** Runs an image. Standard streams are this process's. Throws what mounting throws, and RUNTIME_FAILED; then nothing is left. */
+export async function runImage(options: RunImageOptions): Promise<RanImage> {
+  const started = performance.now();
+  const settings = resolveSettings(options.settings);
+  const records = new MountRecords(settings.runDir);
+  const id = options.id ?? newMountId("run");
+  const undo = new UndoStack();
+  const run = await undo.guard(async () => {
+    await requireRuntime(options.runtime ?? "runc");
+    const plan = planContainer(options);
+    const rootfs = await holdRootfs({ ...options, id, kind: "run" }, plan.prepare);
+    undo.defer(() => undoAfterRun(records, rootfs.record, options.logger ?? silentLogger));
+
+    const bundle = path.join(settings.runDir, "bundles", id);
+    const stateDir = path.join(settings.runDir, options.runtime ?? "runc");
+    rootfs.record.bundle = bundle;
+    rootfs.record.madeDirectories.push(bundle);
+    rootfs.record.container = { runtime: options.runtime ?? "runc", id, stateDir };
+    await records.update(rootfs.record);
+    await mkdir(bundle, { recursive: true, mode: 0o700 });
+    await writeBundle(bundle, plan.spec(rootfs.merged));
+    const mountMs = Math.round(performance.now() - started);
+    options.onStart?.({ id, mountMs });
+
+    const { exitCode } = await runContainer({
+      ...rootfs.record.container,
+      bundle,
+      logger: options.logger ?? silentLogger,
+      ...(options.signal ? { signal: options.signal } : {}),
+    });
+    const stats = await readStats(records, id).catch(() => undefined);
+    return { id, exitCode, mountMs, totalMs: Math.round(performance.now() - started), stats };
+  });
+  await undo.unwind();
+  return run;
+}
+
+/**
+ * Undoes a run. What fails is logged and not thrown: it must hide neither the exit code nor the error of the run, and the mount server
+ * tries once more when this process has ended.
+ *
+ * Somebody on the host who looks into the merged view must not keep a container's remains for ever.
+ */
+async function undoAfterRun(records: MountRecords, record: MountRecord, logger: Logger): Promise<void> {
+  try {
+    await undoRecord(records, record, {});
+  } catch (error) {
+    const inUse = isSkimError(error, "IN_USE");
+    logger.warn(
+      { id: record.id, error: describeError(error) },
+      inUse ? "taken away from who uses it" : "not undone; trying again by force",
+    );
+    await undoRecord(records, record, { force: true }).catch((second: unknown) =>
+      logger.error(
+        { id: record.id, error: describeError(second) },
+        "not undone; if it stays: skim rootfs umount --force",
+      ),
+    );
+  }
+}

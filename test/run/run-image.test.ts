@@ -1,0 +1,196 @@
+import { execFile } from "node:child_process";
+import { once } from "node:events";
+import { readdir, readFile } from "node:fs/promises";
+import path from "node:path";
+import { promisify } from "node:util";
+import { beforeAll, describe, expect, it } from "vitest";
+import { type EmbeddedRegistry, startEmbeddedRegistry } from "../../src/registry/embedded-registry.js";
+import { writeTestImage } from "../support/oci-layout.js";
+import { makeSkimHost, resultOf, type SkimHost } from "../support/skim-cli.js";
+import { buildTar } from "../support/tar-builder.js";
+import { makeTempDir } from "../support/temp-dir.js";
+
+const exec = promisify(execFile);
+
+/** A container of Debian's static busybox, from image to exit code. */
+describe("skim run", () => {
+  let host: SkimHost;
+  let archive: string;
+  let layout: string;
+
+  beforeAll(async () => {
+    const dir = await makeTempDir("run");
+    host = await makeSkimHost();
+    layout = path.join(dir, "image");
+    const applets = ["sh", "id", "cat", "echo", "sleep", "stat", "env", "pwd", "kill", "hostname"];
+    const base = buildTar([
+      { path: "bin/", type: "directory" },
+      { path: "bin/busybox", content: await readFile("/bin/busybox"), mode: 0o755 },
+      ...applets.map((name) => ({ path: `bin/${name}`, type: "hardlink" as const, link: "bin/busybox" })),
+      { path: "tmp/", type: "directory", mode: 0o1777 },
+      { path: "etc/", type: "directory" },
+      { path: "etc/passwd", content: "root:x:0:0::/root:/bin/sh\napp:x:1234:1235::/home/app:/bin/sh\n" },
+      { path: "etc/group", content: "root:x:0:\napp:x:1235:\nextra:x:77:app\n" },
+      { path: "etc/gone", content: "removed by the layer above\n" },
+    ]);
+    const top = buildTar([{ path: "etc/.wh.gone", content: "" }]);
+    await writeTestImage(layout, [{ tar: base }, { tar: top }], {
+      config: {
+        Cmd: ["sh", "-c", "echo from cmd"],
+        Env: ["PATH=/bin", "A=image"],
+        User: "app",
+        WorkingDir: "/work",
+      },
+    });
+    archive = path.join(dir, "image.skim");
+    await host.ok(["index", `oci:${layout}`, "-o", archive]);
+  });
+
+  const sh = (script: string) => ["run", archive, "--", "sh", "-c", script];
+
+  it("runs the image's command as the image's user, in its working directory, with its environment", async () => {
+    expect(await host.run(["run", archive])).toMatchObject({ code: 0, stdout: "from cmd\n", stderr: "" });
+    const { stdout } = await host.run(
+      sh("id -u; id -g; id -G; pwd; echo $A $HOME; test -e /etc/gone || echo gone"),
+    );
+    expect(stdout).toBe("1234\n1235\n1235 77\n/work\nimage /home/app\ngone\n");
+  });
+
+  it("lets the command line decide otherwise", async () => {
+    const options = [
+      "--user",
+      "0",
+      "--env",
+      "A=mine",
+      "--env",
+      "B=new",
+      "--workdir",
+      "/tmp",
+      "--hostname",
+      "box",
+    ];
+    const { stdout } = await host.run([
+      "run",
+      ...options,
+      archive,
+      "--",
+      "sh",
+      "-c",
+      "id -u; pwd; echo $A $B; hostname",
+    ]);
+    expect(stdout).toBe("0\n/tmp\nmine new\nbox\n");
+  });
+
+  it("exits as the process does, and leaves nothing", async () => {
+    expect((await host.run(sh("exit 7"))).code).toBe(7);
+    const child = host.start(["run", "--id", "ended", archive, "--", "sh", "-c", "echo ready; sleep 1000"]);
+    await once(child.stdout!, "data");
+    const result = resultOf(child);
+    await exec("runc", ["--root", path.join(host.runDir, "runc"), "kill", "ended", "KILL"]);
+    expect((await result).code).toBe(137);
+    expect((await host.run(["run", archive, "--", "no-such-program"])).code).toBe(127);
+    expect(await host.leftovers()).toEqual([]);
+  });
+
+  it("hands standard input in, and standard output and error out, apart", async () => {
+    const result = await host.run(sh("cat; echo problem >&2"), { input: "through the pipe\n" });
+    expect(result).toMatchObject({ code: 0, stdout: "through the pipe\n", stderr: "problem\n" });
+  });
+
+  it("hands signals to the process", async () => {
+    const child = host.start(sh("trap 'echo got it; exit 3' TERM; echo ready; while :; do sleep 0.1; done"));
+    await once(child.stdout!, "data");
+    const result = resultOf(child);
+    child.kill("SIGTERM");
+    expect(await result).toMatchObject({ code: 3, stdout: "got it\n" });
+    expect(await host.leftovers()).toEqual([]);
+  });
+
+  it("refuses with 125 what it cannot start, and leaves nothing", async () => {
+    const cases: [string[], RegExp][] = [
+      [["run", "--user", "nobody-here", archive], /nobody-here/],
+      [["run", path.join(layout, "absent.skim")], /absent\.skim/],
+      [["run", "--workdir", "/proc/self/fd/7", archive], /proc/],
+      [["run", "--mount", "type=bind,source=/no/such/dir,target=/x", archive], /no\/such\/dir/],
+    ];
+    for (const [args, text] of cases) {
+      const result = await host.run(args);
+      expect(result.stderr).toMatch(text);
+      expect(result.code).toBe(125);
+    }
+    expect(await host.leftovers()).toEqual([]);
+  });
+
+  it("cleans up after it was killed: the container ends, and mounts, records and directories go", async () => {
+    const child = host.start(["run", "--id", "killed", archive, "--", "sh", "-c", "echo ready; sleep 1000"]);
+    await once(child.stdout!, "data");
+    const [mounted] = await host.json<{ pid: number }[]>(["ps"]);
+    const gone = new Promise((resolve) => child.once("exit", resolve));
+    child.kill("SIGKILL");
+    await gone;
+    // The server goes last of all: when it is gone, so is the rest.
+    await processEnd(mounted!.pid);
+    await expect.poll(() => host.leftovers(), { timeout: 20_000 }).toEqual([]);
+    expect(await containerProcesses("sleep 1000")).toEqual([]);
+  });
+
+  it("is undone by Ctrl-C while it still mounts", async () => {
+    const fresh = await makeSkimHost();
+    const child = fresh.start(sh("echo started"));
+    child.kill("SIGINT");
+    const result = await resultOf(child);
+    expect([130, null]).toContain(result.code);
+    expect(result.stdout).toBe("");
+    expect(await fresh.leftovers()).toEqual([]);
+  });
+
+  it("starts an image by name, indexing it on the way, and a second time without the registry's blobs", async () => {
+    const fresh = await makeSkimHost();
+    const registry: EmbeddedRegistry = await startEmbeddedRegistry({ layout });
+    try {
+      const image = `${registry.host}/busybox:latest`;
+      expect(await fresh.run(["run", image])).toMatchObject({ code: 0, stdout: "from cmd\n" });
+      const before = registry.counters.blobRequests;
+      expect(await fresh.run(["run", image])).toMatchObject({ code: 0, stdout: "from cmd\n" });
+      // The config is fetched to resolve the tag; the layers are not.
+      expect(registry.counters.blobRequests - before).toBeLessThanOrEqual(1);
+    } finally {
+      await registry.close();
+    }
+    expect(await fresh.leftovers()).toEqual([]);
+  });
+
+  it("runs under gVisor", async () => {
+    await exec("runsc", ["--version"]);
+    const result = await host.run(["run", "--runtime", "runsc", archive, "--", "sh", "-c", "id -u; exit 5"]);
+    expect(result).toMatchObject({ code: 5, stdout: "1234\n" });
+    expect(await host.leftovers()).toEqual([]);
+  });
+
+  it("makes a bundle that runc runs by itself", async () => {
+    const bundle = path.join(await makeTempDir("bundle"), "b");
+    await host.ok(["bundle", archive, bundle, "--id", "by-hand", "--", "sh", "-c", "echo from runc"]);
+    try {
+      const root = path.join(bundle, "state");
+      const { stdout } = await exec("runc", ["--root", root, "run", "--bundle", bundle, "skim-test-by-hand"]);
+      expect(stdout).toBe("from runc\n");
+      await exec("rm", ["-rf", root]);
+    } finally {
+      await host.ok(["rootfs", "umount", "by-hand"]);
+    }
+    expect(await host.leftovers()).toEqual([]);
+    await expect(readdir(bundle)).rejects.toThrow(/ENOENT/);
+  });
+});
+
+async function processEnd(pid: number): Promise<void> {
+  await expect.poll(() => readdir(`/proc/${pid}`).catch(() => "gone"), { timeout: 20_000 }).toBe("gone");
+}
+
+async function containerProcesses(command: string): Promise<string[]> {
+  const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
+  const lines = await Promise.all(
+    pids.map((pid) => readFile(`/proc/${pid}/cmdline`, "latin1").catch(() => "")),
+  );
+  return lines.filter((line) => line.replaceAll("\0", " ").includes(command));
+}
