@@ -22,7 +22,7 @@ export interface LayerIndex {
 
 export type EntryType = "file" | "directory" | "symlink" | "hardlink" | "character" | "block" | "fifo";
 
-/** One tar member, as the tar has it: nothing resolved, no rule of LAYERS applied. */
+/** One tar member, as the tar has it: nothing resolved, no whiteout applied. */
 export interface LayerEntry {
   /** As stored, but for PAX and GNU long names put in place. May have a leading `/` or `./`, `..`, a trailing `/`. */
   readonly path: ByteString;

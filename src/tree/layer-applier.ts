@@ -6,7 +6,7 @@
  * is replaced gets a new inode, so the other names of a hard-linked file keep the old one.
  *
  * Directories that entries went into are remembered, so that most paths are never walked. Source: image-spec layer.md,
- * "Applying Changesets"; LAYERS.md.
+ * "Applying Changesets"; SEMANTICS.md.
  */
 import type { ByteString } from "../base/byte-string.js";
 import { limits } from "../base/limits.js";

@@ -3,7 +3,7 @@
  * extended attributes that must not travel in an image.
  *
  * Every node comes from `newNode`, so that all have the same shape: trees have a million of them. Sources: FORMAT.md,
- * "inodes"; LAYERS.md; chown(2) for the id that means "leave it"; include/linux/kdev_t.h for device numbers;
+ * "inodes"; SEMANTICS.md; chown(2) for the id that means "leave it"; include/linux/kdev_t.h for device numbers;
  * include/uapi/linux/limits.h for extended attributes.
  */
 import type { ByteString } from "../base/byte-string.js";

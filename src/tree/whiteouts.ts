@@ -9,7 +9,7 @@
  * layer replaces or hides that link, nothing that a lower layer gave stands below its name any more: overlayfs marks a directory that took
  * a link's place as opaque, and following the old link would empty whatever it led to.
  *
- * Source: image-spec layer.md, "Whiteouts"; LAYERS.md. `.wh..wh.*` other than opaque are AUFS's own files: never visible, but hard
+ * Source: image-spec layer.md, "Whiteouts"; SEMANTICS.md. `.wh..wh.*` other than opaque are AUFS's own files: never visible, but hard
  * links may point at them.
  */
 import type { ByteString } from "../base/byte-string.js";

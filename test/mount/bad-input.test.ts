@@ -226,7 +226,7 @@ describe("mounting refuses, and leaves nothing:", () => {
   it("to unmount what is in use, naming who uses it", async () => {
     const mountpoint = await makeTempDir("mnt");
     await host.ok(["mount", archive, mountpoint]);
-    // The file is held by a child of this process, never by this process: see TRAPS of every FUSE server.
+    // The file is held by a child of this process, never by this process.
     const holder = execFile("sleep", ["60"], { cwd: path.join(mountpoint, "etc") });
     try {
       expectRefusal(await host.run(["umount", mountpoint]), "IN_USE", 10, /sleep/);
