@@ -4,6 +4,7 @@
 #include <napi.h>
 
 #include "guard.h"
+#include "fuse/bindings.h"
 #include "gzip/bindings.h"
 #include "posix/bindings.h"
 
@@ -22,8 +23,24 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add<skim::decoderOpen>(exports, "decoderOpen");
   add<skim::decoderWrite>(exports, "decoderWrite");
   add<skim::decoderNext>(exports, "decoderNext");
+  add<skim::treeOpen>(exports, "treeOpen");
+  add<skim::cacheOpen>(exports, "cacheOpen");
+  add<skim::cacheVerified>(exports, "cacheVerified");
+  add<skim::cacheClose>(exports, "cacheClose");
+  add<skim::sessionStart>(exports, "sessionStart");
+  add<skim::sessionAttach>(exports, "sessionAttach");
+  add<skim::sessionLanded>(exports, "sessionLanded");
+  add<skim::sessionFailed>(exports, "sessionFailed");
+  add<skim::sessionResend>(exports, "sessionResend");
+  add<skim::sessionInitResult>(exports, "sessionInitResult");
+  add<skim::sessionCounters>(exports, "sessionCounters");
+  add<skim::sessionDescribe>(exports, "sessionDescribe");
+  add<skim::operationNameOf>(exports, "operationName");
+  add<skim::printSessionsOn>(exports, "printSessionsOn");
   add<skim::mountFilesystem>(exports, "mount");
   add<skim::unmountFilesystem>(exports, "umount");
+  add<skim::socketPair>(exports, "socketPair");
+  add<skim::receiveDescriptor>(exports, "receiveDescriptor");
   add<skim::tryLock>(exports, "tryLock");
   add<skim::makeNode>(exports, "mknod");
   add<skim::getXattr>(exports, "getXattr");

@@ -1,7 +1,7 @@
 {
   "targets": [{
     "target_name": "skim",
-    "sources": ["addon.cc", "<!@(ls -1 gzip/*.cc posix/*.cc)"],
+    "sources": ["addon.cc", "<!@(ls -1 fuse/*.cc gzip/*.cc posix/*.cc)"],
     "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")", "."],
     "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_DISABLE_DEPRECATED"],
     "libraries": ["-lzstd"],

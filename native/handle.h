@@ -40,11 +40,11 @@ struct Handle {
     return external;
   }
 
-  // The handle in the first argument, which no pool call may be using.
-  static Handle& from(const Napi::CallbackInfo& info, const char* expected) {
-    if (!info[0].IsExternal()) throw wrongArgument(0, expected);
-    auto external = info[0].As<Napi::External<Handle>>();
-    if (!external.CheckTypeTag(&typeTag)) throw wrongArgument(0, expected);
+  // The handle in an argument, the first one unless said otherwise, which no pool call may be using.
+  static Handle& from(const Napi::CallbackInfo& info, const char* expected, size_t position = 0) {
+    if (!info[position].IsExternal()) throw wrongArgument(position, expected);
+    auto external = info[position].As<Napi::External<Handle>>();
+    if (!external.CheckTypeTag(&typeTag)) throw wrongArgument(position, expected);
     Handle& handle = *external.Data();
     if (handle.busy) throw misuse("a call on this handle is still under way");
     return handle;

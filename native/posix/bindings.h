@@ -9,6 +9,9 @@ namespace skim {
 Napi::Value mountFilesystem(const Napi::CallbackInfo& info);
 Napi::Value unmountFilesystem(const Napi::CallbackInfo& info);
 
+Napi::Value socketPair(const Napi::CallbackInfo& info);
+Napi::Value receiveDescriptor(const Napi::CallbackInfo& info);
+
 Napi::Value tryLock(const Napi::CallbackInfo& info);
 Napi::Value makeNode(const Napi::CallbackInfo& info);
 Napi::Value setTimes(const Napi::CallbackInfo& info);

@@ -65,8 +65,23 @@ export interface Archive {
    */
   window(spanIndex: number): Uint8Array;
 
+  /** The sections that a native engine answers from, as they are in the file. Not to be changed. */
+  servedSections(): ServedSections;
+
   /** Closes the file. Afterwards only `window` cannot be called any more. May be called twice. */
   close(): Promise<void>;
+}
+
+/** Records as FORMAT.md has them. */
+export interface ServedSections {
+  readonly inodes: Uint8Array;
+  readonly dirents: Uint8Array;
+  readonly names: Uint8Array;
+  readonly extents: Uint8Array;
+  readonly xattrs: Uint8Array;
+  readonly xattrValues: Uint8Array;
+  readonly layers: Uint8Array;
+  readonly spans: Uint8Array;
 }
 
 export interface ArchiveIdentity {

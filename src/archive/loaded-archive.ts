@@ -19,6 +19,7 @@ import type {
   ArchiveSection,
   ArchiveTotals,
   InodeRecord,
+  ServedSections,
   SpanRecord,
 } from "./archive.js";
 import {
@@ -70,6 +71,7 @@ export class LoadedArchive implements Archive {
   readonly #spanBytes: Uint8Array;
   readonly #restartOf: Uint32Array;
   readonly #windows: WindowSource;
+  readonly #served: ServedSections;
 
   constructor(facts: CheckedFacts, loaded: LoadedSections, windows: WindowSource) {
     this.identity = facts.identity;
@@ -94,6 +96,16 @@ export class LoadedArchive implements Archive {
     this.#spanBytes = loaded.spans.bytes;
     this.#restartOf = facts.restartOf;
     this.#windows = windows;
+    this.#served = {
+      inodes: loaded.inodes.bytes,
+      dirents: loaded.dirents.bytes,
+      names: loaded.names.bytes,
+      extents: loaded.extents.bytes,
+      xattrs: loaded.xattrs.bytes,
+      xattrValues: loaded.xattrValues.bytes,
+      layers: loaded.layers.bytes,
+      spans: loaded.spans.bytes,
+    };
   }
 
   inode(ino: number): InodeRecord {
@@ -198,6 +210,10 @@ export class LoadedArchive implements Archive {
   window(spanIndex: number): Uint8Array {
     const { windowOffset, windowStored } = this.span(spanIndex);
     return windowStored === 0 ? new Uint8Array(0) : this.#windows.read(windowOffset, windowStored);
+  }
+
+  servedSections(): ServedSections {
+    return this.#served;
   }
 
   close(): Promise<void> {

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Digest } from "../image/digest.js";
+import { SPAN_RECORD_BYTES } from "../native/binding.js";
 
 /** What the cache must know of a layer. Spans are counted from 0 within the layer and follow each other without gap. */
 export interface CachedLayer {
@@ -28,4 +29,17 @@ export function layoutOf(layer: CachedLayer): Buffer {
     table.set(span.sha256, index * 36 + 4);
   }
   return createHash("sha256").update(table).digest();
+}
+
+/** The spans of a layer as native code takes them: records as in the archive (FORMAT.md, "spans") with offset, length and sha256 filled in. */
+export function spanRecordsOf(layer: CachedLayer): Buffer {
+  const records = Buffer.alloc(layer.spanCount * SPAN_RECORD_BYTES);
+  for (let index = 0; index < layer.spanCount; index++) {
+    const { uncompressedOffset, uncompressedLength, sha256 } = layer.span(index);
+    const at = index * SPAN_RECORD_BYTES;
+    records.writeBigUInt64LE(BigInt(uncompressedOffset), at);
+    records.writeUInt32LE(uncompressedLength, at + 8);
+    records.set(sha256, at + 48);
+  }
+  return records;
 }

@@ -17,15 +17,32 @@ import type { FileHandle } from "node:fs/promises";
 import { describeError, invariant } from "../base/errors.js";
 import type { Logger } from "../base/logger.js";
 import { SingleFlight } from "../base/single-flight.js";
-import type { CachedLayer } from "./cached-layer.js";
+import type { CacheHandle, NativeBinding } from "../native/binding.js";
+import { type CachedLayer, spanRecordsOf } from "./cached-layer.js";
 import { type LayerFileLayout, type LayerFiles, openLayerFiles } from "./layer-files.js";
 import { MAP_HEADER_BYTES } from "./presence-map.js";
 
 export interface LayerCacheOptions {
   readonly logger: Logger;
+  readonly native: Pick<NativeBinding, "cacheOpen" | "cacheVerified" | "cacheClose">;
   /** How long the disk is left alone after it failed. */
   readonly retryAfterMs: number;
 }
+
+/** The files of a layer while they are open, as JavaScript and as native threads read them. */
+interface OpenFiles {
+  readonly files: LayerFiles;
+  /** For engines that read the files themselves. */
+  readonly handle: CacheHandle;
+  /**
+   * 1 for each span whose bytes in these files were verified, or written, by this process. One memory with native threads, hence
+   * Atomics; it belongs to the files, and goes with them.
+   */
+  readonly verified: Uint8Array;
+}
+
+/** Is told of the files of a layer when they are opened, and with undefined when they are given up. */
+export type FilesListener = (handle: CacheHandle | undefined) => void;
 
 const presentByte = Uint8Array.of(1);
 const absentByte = Uint8Array.of(0);
@@ -37,10 +54,9 @@ export class LayerCache {
   readonly #options: LayerCacheOptions;
   readonly #opening = new SingleFlight<"files", void>();
   readonly #loading = new SingleFlight<number, Uint8Array | "absent" | "damaged">();
-  /** 1 for each span whose bytes in `#files` were verified, or written, by this process. */
-  readonly #verified: Uint8Array;
   readonly #probe = new Uint8Array(1);
-  #files: LayerFiles | undefined;
+  readonly #listeners = new Set<FilesListener>();
+  #open: OpenFiles | undefined;
   #closing: Promise<void> = Promise.resolve();
   #closed = false;
   /** Times of performance.now(): before them nothing is opened, or written. */
@@ -54,17 +70,23 @@ export class LayerCache {
     const { digest, uncompressedBytes, spanCount } = layer;
     this.#fileLayout = { digest, uncompressedBytes, spanCount, layout };
     this.#options = options;
-    this.#verified = new Uint8Array(spanCount);
+  }
+
+  /** Tells `listener` of the files as they are now, where they are open, and of every change until the returned function is called. */
+  watch(listener: FilesListener): () => void {
+    this.#listeners.add(listener);
+    if (this.#open) listener(this.#open.handle);
+    return () => void this.#listeners.delete(listener);
   }
 
   /** Opens the files where they are not open and it is not too soon after a failure. Needed before `has`. Never throws. */
   async open(): Promise<void> {
-    if (this.#files || this.#closed || performance.now() < this.#openAgainAtMs) return;
+    if (this.#open || this.#closed || performance.now() < this.#openAgainAtMs) return;
     await this.#opening.run("files", async () => {
       try {
         const files = await openLayerFiles(this.#cacheDir, this.#fileLayout);
         if (this.#closed) return await files.close();
-        this.#files = files;
+        this.#use(files);
         if (!files.writable) this.#writeAgainAtMs = this.#report(undefined, "it can only be read");
       } catch (error) {
         this.#openAgainAtMs = this.#report(error, "its files cannot be opened");
@@ -76,18 +98,17 @@ export class LayerCache {
   get accepts(): boolean {
     const now = performance.now();
     return (
-      !this.#closed &&
-      now >= this.#writeAgainAtMs &&
-      (this.#files !== undefined || now >= this.#openAgainAtMs)
+      !this.#closed && now >= this.#writeAgainAtMs && (this.#open !== undefined || now >= this.#openAgainAtMs)
     );
   }
 
   /** True where the span is said to be on disk. Whether it really is, `load` finds out. One byte is read, from the page cache. */
   has(span: number): boolean {
-    if (this.#verified[span] === 1) return true;
-    if (!this.#files) return false;
+    const open = this.#open;
+    if (!open) return false;
+    if (isVerified(open, span)) return true;
     try {
-      const count = readSync(this.#files.map.fd, this.#probe, 0, 1, MAP_HEADER_BYTES + span);
+      const count = readSync(open.files.map.fd, this.#probe, 0, 1, MAP_HEADER_BYTES + span);
       return count === 1 && this.#probe[0] === 1;
     } catch {
       return false;
@@ -99,14 +120,14 @@ export class LayerCache {
    * to be had; what `into` holds then means nothing. Synchronous, see above.
    */
   readVerified(span: number, spanOffset: number, into: Uint8Array): boolean {
-    const files = this.#files;
-    if (!files || this.#verified[span] !== 1) return false;
+    const open = this.#open;
+    if (!open || !isVerified(open, span)) return false;
     const offset = this.#layer.span(span).uncompressedOffset + spanOffset;
     try {
-      if (readSync(files.data.fd, into, 0, into.length, offset) === into.length) return true;
-      this.#abandon(files, "the data file was truncated");
+      if (readSync(open.files.data.fd, into, 0, into.length, offset) === into.length) return true;
+      this.#abandon(open, "the data file was truncated");
     } catch (error) {
-      this.#verified[span] = 0;
+      Atomics.store(open.verified, span, 0);
       this.#warn({ span, error: describeError(error) }, "cached span cannot be read, fetching it again");
     }
     return false;
@@ -122,18 +143,18 @@ export class LayerCache {
     let joined = true;
     const loaded = await this.#loading.run(span, async () => {
       joined = false;
-      const files = this.#files;
-      if (!files || !this.has(span)) return "absent";
+      const open = this.#open;
+      if (!open || !this.has(span)) return "absent";
       const { uncompressedOffset, uncompressedLength, sha256 } = this.#layer.span(span);
       try {
         const bytes = Buffer.allocUnsafeSlow(uncompressedLength);
-        const whole = await readFully(files.data, bytes, uncompressedOffset);
+        const whole = await readFully(open.files.data, bytes, uncompressedOffset);
         const digest = whole && (await webcrypto.subtle.digest("SHA-256", bytes));
         if (digest && Buffer.from(digest).equals(sha256)) {
-          if (this.#files === files) this.#verified[span] = 1;
+          Atomics.store(open.verified, span, 1);
           return bytes;
         }
-        if (!whole) this.#abandon(files, "the data file was truncated");
+        if (!whole) this.#abandon(open, "the data file was truncated");
         this.#warn({ span }, "cached span is damaged, fetching it again");
       } catch (error) {
         if (this.#closed) return "absent";
@@ -154,59 +175,70 @@ export class LayerCache {
     invariant(bytes.length === uncompressedLength, "a span is written to the cache whole");
     if (!this.accepts) return false;
     this.releaseDeleted();
-    if (this.#verified[span] === 1) return true;
-    if (this.#files?.writable === false) this.#abandon(this.#files, "they could only be read");
+    if (this.#open && isVerified(this.#open, span)) return true;
+    if (this.#open?.files.writable === false) this.#abandon(this.#open, "they could only be read");
     await this.open();
-    const files = this.#files;
-    if (!files?.writable) return false;
+    const open = this.#open;
+    if (!open?.files.writable) return false;
     try {
-      await writeFully(files.data, bytes, uncompressedOffset);
-      await writeFully(files.map, presentByte, MAP_HEADER_BYTES + span);
+      await writeFully(open.files.data, bytes, uncompressedOffset);
+      await writeFully(open.files.map, presentByte, MAP_HEADER_BYTES + span);
     } catch (error) {
       // Files that were closed meanwhile are no sign of a failing disk.
-      if (this.#files === files) this.#writeAgainAtMs = this.#report(error, "it cannot be written");
+      if (this.#open === open) this.#writeAgainAtMs = this.#report(error, "it cannot be written");
       return false;
     }
-    if (this.#files === files) this.#verified[span] = 1;
+    Atomics.store(open.verified, span, 1);
     this.#failing = false;
     return true;
   }
 
   /** Forgets a span: it is not on disk any more as far as anybody knows. Never throws. */
   async drop(span: number): Promise<void> {
-    this.#verified[span] = 0;
-    if (!this.#files?.writable) return;
+    const open = this.#open;
+    if (!open) return;
+    Atomics.store(open.verified, span, 0);
+    if (!open.files.writable) return;
     // A failure leaves the span to be found damaged once more, by the next process.
-    await writeFully(this.#files.map, absentByte, MAP_HEADER_BYTES + span).catch(() => {});
+    await writeFully(open.files.map, absentByte, MAP_HEADER_BYTES + span).catch(() => {});
   }
 
   /** Lets go of files that somebody deleted or truncated: their space is taken until then. Cheap; to be called now and then. */
   releaseDeleted(): void {
-    const files = this.#files;
-    if (!files) return;
+    const open = this.#open;
+    if (!open) return;
     try {
-      if (!files.areWhole()) this.#abandon(files, "they were deleted or truncated");
+      if (!open.files.areWhole()) this.#abandon(open, "they were deleted or truncated");
     } catch (error) {
-      this.#abandon(files, describeError(error));
+      this.#abandon(open, describeError(error));
     }
   }
 
   async close(): Promise<void> {
     this.#closed = true;
     await this.#opening.run("files", async () => {});
-    const files = this.#files;
-    this.#files = undefined;
-    this.#verified.fill(0);
+    if (this.#open) this.#letGo(this.#open);
     await this.#closing;
-    await files?.close();
   }
 
-  #abandon(files: LayerFiles, why: string): void {
-    if (this.#files !== files) return;
-    this.#files = undefined;
-    this.#verified.fill(0);
-    this.#closing = Promise.all([this.#closing, files.close().catch(() => {})]).then(() => {});
+  #use(files: LayerFiles): void {
+    const { native } = this.#options;
+    const handle = native.cacheOpen(files.data.fd, files.map.fd, spanRecordsOf(this.#layer));
+    this.#open = { files, handle, verified: native.cacheVerified(handle) };
+    for (const listener of this.#listeners) listener(handle);
+  }
+
+  #abandon(open: OpenFiles, why: string): void {
+    if (this.#open !== open) return;
+    this.#letGo(open);
     this.#options.logger.info({ layer: this.#layer.digest, why }, "cache files of a layer are opened anew");
+  }
+
+  #letGo(open: OpenFiles): void {
+    this.#open = undefined;
+    for (const listener of this.#listeners) listener(undefined);
+    this.#options.native.cacheClose(open.handle);
+    this.#closing = Promise.all([this.#closing, open.files.close().catch(() => {})]).then(() => {});
   }
 
   /** One warning for each time the disk begins to fail. Returns when to try again. */
@@ -223,6 +255,10 @@ export class LayerCache {
   #warn(fields: Record<string, unknown>, message: string): void {
     this.#options.logger.warn({ layer: this.#layer.digest, cacheDir: this.#cacheDir, ...fields }, message);
   }
+}
+
+function isVerified(open: OpenFiles, span: number): boolean {
+  return Atomics.load(open.verified, span) === 1;
 }
 
 async function readFully(file: FileHandle, into: Uint8Array, offset: number): Promise<boolean> {

@@ -8,6 +8,7 @@
  */
 import type { Logger } from "../base/logger.js";
 import { silentLogger } from "../base/logger.js";
+import { loadNative } from "../native/load.js";
 import { type CachedLayer, layoutOf } from "./cached-layer.js";
 import { LayerCache } from "./layer-cache.js";
 
@@ -50,6 +51,7 @@ export class SpanCache {
     if (!found) {
       found = new LayerCache(this.#cacheDir, layer, layout, {
         logger: this.#logger,
+        native: loadNative(),
         retryAfterMs: this.#retryAfterMs,
       });
       this.#layers.set(key, found);

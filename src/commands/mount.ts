@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import type { FuseEngineName } from "../fuse/engine.js";
+import { type FuseEngineName, fuseEngineNames } from "../fuse/engine-names.js";
 import type { Platform } from "../image/platform.js";
 import {
   type CommonOptions,
@@ -13,6 +13,7 @@ import {
 interface MountCommandOptions extends CommonOptions {
   platform?: Platform;
   engine?: FuseEngineName;
+  traceOperations?: boolean;
   foreground?: boolean;
   source?: string;
   id?: string;
@@ -40,6 +41,7 @@ export function addMountCommand(program: Command): void {
       ...(options.id ? { id: options.id } : {}),
       ...(options.platform ? { platform: options.platform } : {}),
       ...(options.engine ? { engine: options.engine } : {}),
+      ...(options.traceOperations ? { traceOperations: true } : {}),
       ...(options.source ? { source: options.source } : {}),
     };
     if (options.foreground) {
@@ -67,8 +69,11 @@ export function addMountCommand(program: Command): void {
 export function withMountOptions(command: Command): Command {
   return command
     .addOption(
-      new Option("--engine <engine>", "what speaks FUSE").choices(["fuse-native"]).default("fuse-native"),
+      new Option("--engine <engine>", "what speaks FUSE")
+        .choices([...fuseEngineNames])
+        .default(fuseEngineNames[0]),
     )
+    .option("--trace-operations", "log each FUSE operation by name, in the mount server's log")
     .option(
       "--source <IMAGE>",
       "fetch layers from this image's registry instead of the one that was indexed",

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import type { FuseEngineName } from "../fuse/engine.js";
+import type { FuseEngineName } from "../fuse/engine-names.js";
 import type { Platform } from "../image/platform.js";
 import { parseSeedDirectory, type SeedDirectory } from "../overlay/seed-directory.js";
 import {
@@ -16,6 +16,7 @@ import { withMountOptions } from "./mount.js";
 export interface RootfsCommandOptions extends CommonOptions {
   platform?: Platform;
   engine?: FuseEngineName;
+  traceOperations?: boolean;
   source?: string;
   upper?: string;
   tmpfsUpper?: boolean;
@@ -91,6 +92,7 @@ export function rootfsRequest(image: string, options: RootfsCommandOptions, cont
     ...(options.upper ? { upper: options.upper } : {}),
     ...(options.platform ? { platform: options.platform } : {}),
     ...(options.engine ? { engine: options.engine } : {}),
+    ...(options.traceOperations ? { traceOperations: true } : {}),
     ...(options.source ? { source: options.source } : {}),
   };
 }

@@ -11,6 +11,7 @@ import { invariant, isSkimError } from "../base/errors.js";
 import { type Logger, silentLogger } from "../base/logger.js";
 import type { Counters } from "../base/metrics.js";
 import type { Settings } from "../base/settings.js";
+import type { FilesListener } from "../cache/layer-cache.js";
 import type { SpanCache } from "../cache/span-cache.js";
 import type { NativeBinding } from "../native/binding.js";
 import { CallScope } from "../registry/call-scope.js";
@@ -18,6 +19,8 @@ import type { ImageSource } from "../registry/image-source.js";
 import type { ContentArchive } from "./content-archive.js";
 import { type ContentCounter, createContentCounters } from "./counters.js";
 import { planRead } from "./read-plan.js";
+import { SpanBringer } from "./span-bringer.js";
+import { type SpanDelivery, SpanErrands, type SpanSink } from "./span-delivery.js";
 import { type FetchInFlight, SpanFetcher } from "./span-fetcher.js";
 import { type SpanReaderOptions, serveAtHand, serveMissing } from "./span-reader.js";
 import { SpanStore } from "./span-store.js";
@@ -54,6 +57,13 @@ export interface Content {
    * not remembered: the next read tries anew.
    */
   read(request: ReadRequest): Promise<number>;
+  /** For an engine that knows which spans it needs; see span-delivery.ts. To be closed by whoever opened it. */
+  deliverTo(sink: SpanSink): SpanDelivery;
+  /**
+   * Opens the cache files of all layers, and tells `listener` whenever those of a layer (its position in the archive) are opened or
+   * given up, until the returned function is called. Without a disk cache nothing is told.
+   */
+  watchFiles(listener: (layer: number, ...files: Parameters<FilesListener>) => void): () => void;
   readonly counters: Counters<ContentCounter>;
   /** What is being fetched at the moment. */
   inFlight(): FetchInFlight[];
@@ -73,6 +83,7 @@ class ImageContent implements Content {
   readonly #options: ContentOptions;
   readonly #store: SpanStore;
   readonly #fetcher: SpanFetcher;
+  readonly #bringer: SpanBringer;
   readonly #reader: SpanReaderOptions;
 
   constructor(options: ContentOptions) {
@@ -84,7 +95,8 @@ class ImageContent implements Content {
     const fetcher = new SpanFetcher({ archive, source, native, store, counters, logger, readDeadlineMs });
     this.#store = store;
     this.#fetcher = fetcher;
-    this.#reader = { archive, store, fetcher, counters };
+    this.#bringer = new SpanBringer({ store, fetcher });
+    this.#reader = { archive, store, bringer: this.#bringer, counters };
   }
 
   async read(request: ReadRequest): Promise<number> {
@@ -110,6 +122,22 @@ class ImageContent implements Content {
     }
     counters.add("read_bytes_total", length);
     return length;
+  }
+
+  deliverTo(sink: SpanSink): SpanDelivery {
+    const { archive, settings } = this.#options;
+    const { counters } = this;
+    const { readDeadlineMs } = settings;
+    return new SpanErrands({ archive, bringer: this.#bringer, counters, readDeadlineMs }, sink);
+  }
+
+  watchFiles(listener: (layer: number, ...files: Parameters<FilesListener>) => void): () => void {
+    const stops = this.#options.archive.layers.map((layer, position) =>
+      layer.spanCount > 0 ? this.#store.watchFiles(layer, (handle) => listener(position, handle)) : () => {},
+    );
+    return () => {
+      for (const stop of stops) stop();
+    };
   }
 
   inFlight(): FetchInFlight[] {

@@ -23,3 +23,8 @@ export type ContentCounter = (typeof contentCounters)[number];
 export function createContentCounters(): Counters<ContentCounter> {
   return new Counters(contentCounters);
 }
+
+/** The counter of spans that came from there. */
+export function spanCounterOf(from: "memory" | "disk" | "network"): ContentCounter {
+  return `${from}_spans_total`;
+}

@@ -4,7 +4,7 @@
  */
 import type { Counters } from "../base/metrics.js";
 import { Semaphore } from "../base/semaphore.js";
-import type { LayerCache } from "../cache/layer-cache.js";
+import type { FilesListener, LayerCache } from "../cache/layer-cache.js";
 import { MemoryCache } from "../cache/memory-cache.js";
 import type { SpanCache } from "../cache/span-cache.js";
 import type { ContentArchive, ContentLayer } from "./content-archive.js";
@@ -58,6 +58,15 @@ export class SpanStore {
   /** Opens the layer's files where there is a disk cache; to be called before `onDisk`. */
   async openLayer(layer: ContentLayer): Promise<void> {
     await this.#cacheOf(layer)?.open();
+  }
+
+  /** Opens the layer's files where there is a disk cache, and tells `listener` of them now and whenever they change; see LayerCache.watch. */
+  watchFiles(layer: ContentLayer, listener: FilesListener): () => void {
+    const cache = this.#cacheOf(layer);
+    if (!cache) return () => {};
+    const stop = cache.watch(listener);
+    void cache.open();
+    return stop;
   }
 
   /** True where the span is said to be on disk; `load` finds out. */

@@ -1,11 +1,9 @@
-import { SkimError } from "../base/errors.js";
+import type { FuseEngineName } from "./engine-names.js";
 import { FuseNativeEngine } from "./fuse-native-engine.js";
 import type { FuseEngine } from "./fuse-session.js";
+import { NativeEngine } from "./native-engine.js";
 
-export type FuseEngineName = FuseEngine["name"];
-
-/** The engine of that name. Loads nothing yet: what it needs is looked for when it mounts. Throws USAGE for one that is not there. */
+/** The engine of that name. Loads nothing yet: what it needs is looked for when it mounts. */
 export function openEngine(name: FuseEngineName): FuseEngine {
-  if (name === "fuse-native") return new FuseNativeEngine();
-  throw new SkimError("USAGE", `this version has no ${name} engine; choose --engine fuse-native`);
+  return name === "native" ? new NativeEngine() : new FuseNativeEngine();
 }

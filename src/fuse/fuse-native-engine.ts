@@ -7,14 +7,20 @@
 import { isMainThread } from "node:worker_threads";
 import { describeError, invariant, SkimError } from "../base/errors.js";
 import { Counters } from "../base/metrics.js";
-import type { ImageFilesystem } from "../filesystem/image-filesystem.js";
 import type { NativeBinding } from "../native/binding.js";
 import { loadNative } from "../native/load.js";
 import { fuseDescriptors } from "./fuse-descriptors.js";
 import { type FuseNativeBinding, loadFuseNative, nativeTextBytesMax } from "./fuse-native-binding.js";
 import { FuseNativeOperations, fuseNativeReadBytesMax } from "./fuse-native-operations.js";
 import { FuseNativeSession } from "./fuse-native-session.js";
-import { type FuseEngine, type FuseMountOptions, type FuseSession, fuseOperations } from "./fuse-session.js";
+import {
+  type FuseEngine,
+  type FuseMountOptions,
+  type FuseSession,
+  fuseOperations,
+  type ServedImage,
+} from "./fuse-session.js";
+import { mountSource } from "./mount-source.js";
 import { findMount, type MountEntry } from "./mount-table.js";
 import { checkFuseDevice, checkMountpoint, refuseMounted } from "./mountpoint.js";
 import { MNT_DETACH, MNT_FORCE } from "./umount-flags.js";
@@ -24,9 +30,6 @@ import { warnOfUnpassableNames } from "./unpassable-names.js";
 const secondsPerYear = 365 * 24 * 3600;
 /** Read-ahead requests on their way at once, over all files; the kernel's own 12 would let a few slow files stop all others. */
 const backgroundRequestsMax = 64;
-
-/** Only people read it. Escaped, it is at most twice as long, and fits into nativeTextBytesMax with the options. */
-const fsNameBytesMax = 256;
 
 /** Memory that the event loop's handles lie in: never closed by the addon, so never collected by us. Some 3 KiB a mount. */
 const pinned = new Set<Buffer>();
@@ -46,7 +49,7 @@ export class FuseNativeEngine implements FuseEngine {
     this.#loadNative = parts.loadNative ?? loadNative;
   }
 
-  async mount(filesystem: ImageFilesystem, options: FuseMountOptions): Promise<FuseSession> {
+  async mount({ filesystem }: ServedImage, options: FuseMountOptions): Promise<FuseSession> {
     invariant(isMainThread, "the fuse-native engine mounts from the main thread only");
     throwIfAborted(options);
     const fuseNative = this.#loadFuseNative();
@@ -65,6 +68,7 @@ export class FuseNativeEngine implements FuseEngine {
       filesystem,
       counters,
       logger: options.logger,
+      trace: options.traceOperations ?? false,
       onInit,
     });
     const state = Buffer.alloc(fuseNative.sizeof_fuse_thread_t);
@@ -162,9 +166,8 @@ function optionsText({ allowOther, fsName }: FuseMountOptions): string {
     `max_background=${backgroundRequestsMax}`,
     "subtype=skim",
   ].join(",");
-  const name = Buffer.from(fsName).subarray(0, fsNameBytesMax).toString("utf8");
   // libfuse takes a backslash as "the next character as it is".
-  return `-o${fixed},fsname=${name.replace(/[\0\n]/g, "?").replace(/[\\,]/g, "\\$&")}`;
+  return `-o${fixed},fsname=${mountSource(fsName).replace(/[\\,]/g, "\\$&")}`;
 }
 
 function pin(buffer: Buffer): Buffer {

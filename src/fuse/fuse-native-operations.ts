@@ -46,6 +46,7 @@ export class FuseNativeOperations {
   readonly #directories = new LRUCache<string, number>({ max: directoryPathsMax });
   readonly #spareBuffers: Buffer[] = [];
   readonly #onInit: () => void;
+  readonly #trace: boolean;
   #filesystem: ImageFilesystem | undefined;
   #abort = abortControllerOfMany();
   #readsInFlight = 0;
@@ -55,6 +56,8 @@ export class FuseNativeOperations {
     filesystem: ImageFilesystem;
     counters: Counters<FuseOperation>;
     logger: Logger;
+    /** A line to standard error for each operation. */
+    trace: boolean;
     onInit: () => void;
   }) {
     this.#native = parts.native;
@@ -62,6 +65,7 @@ export class FuseNativeOperations {
     this.#counters = parts.counters;
     this.#failures = new FailureLog(parts.logger);
     this.#onInit = parts.onInit;
+    this.#trace = parts.trace;
   }
 
   /** Reads that have not been answered. */
@@ -107,6 +111,7 @@ export class FuseNativeOperations {
     getattr: (thread, _op, path: string) =>
       this.#answer(
         "getattr",
+        path,
         () => {
           const ino = this.#find(path);
           if (ino === 0) this.#native.fuse_native_signal_getattr(thread, -ENOENT, noStat);
@@ -118,6 +123,7 @@ export class FuseNativeOperations {
     readlink: (thread, _op, path: string) =>
       this.#answer(
         "readlink",
+        path,
         () => {
           const target = textOf(this.#live.readLink(this.#find(path)));
           const passable = target !== undefined && isPassable(target);
@@ -129,6 +135,7 @@ export class FuseNativeOperations {
     readdir: (thread, _op, path: string) =>
       this.#answer(
         "readdir",
+        path,
         () => {
           const names: string[] = [];
           const stats: Uint32Array[] = [];
@@ -149,6 +156,7 @@ export class FuseNativeOperations {
     statfs: (thread) =>
       this.#answer(
         "statfs",
+        "/",
         () => this.#native.fuse_native_signal_statfs(thread, 0, statfsWords(this.#live.statfs())),
         (errno) => this.#native.fuse_native_signal_statfs(thread, errno, noStatfs),
       ),
@@ -156,6 +164,7 @@ export class FuseNativeOperations {
     getxattr: (thread, _op, path: string, name: string, into: Buffer) =>
       this.#answer(
         "getxattr",
+        `${path}, ${name}`,
         () => {
           const value = isPassable(name)
             ? this.#live.getXattr(this.#find(path), byteStringFromText(name))
@@ -169,6 +178,7 @@ export class FuseNativeOperations {
     listxattr: (thread, _op, path: string, into: Buffer) =>
       this.#answer(
         "listxattr",
+        path,
         () => {
           const names = this.#live.listXattr(this.#find(path)).map((name) => bytesOf(name));
           const list = Buffer.concat(names.flatMap((name) => [name, Buffer.of(0)]));
@@ -185,6 +195,7 @@ export class FuseNativeOperations {
   async #read(thread: FuseThread, path: string, into: Buffer, offset: number): Promise<void> {
     this.#counters.add("read");
     this.#readsInFlight++;
+    const startedMs = performance.now();
     let result: number;
     try {
       const ownBytes = Math.max(into.length, fuseNativeReadBytesMax);
@@ -201,18 +212,25 @@ export class FuseNativeOperations {
       this.#failures.report("read", error, { path, offset });
     }
     this.#readsInFlight--;
+    if (this.#trace)
+      traceLine(
+        `read ${path}, ${into.length} bytes at ${offset}: ${result < 0 ? `errno ${-result}` : `${result} bytes`}`,
+        startedMs,
+      );
     this.#native.fuse_native_signal_read(thread, result, 0, into.buffer);
   }
 
   /** Runs `answer`; if it throws before it has signalled, `fail` must. A request without an answer would hang its caller for ever. */
-  #answer(name: OperationName, answer: () => void, fail: (errno: number) => void): void {
+  #answer(name: OperationName, about: string, answer: () => void, fail: (errno: number) => void): void {
     this.#counters.add(name);
+    const startedMs = performance.now();
     try {
       answer();
     } catch (error) {
       this.#failures.report(name, error, {});
       fail(-errnoNumberOf(error));
     }
+    if (this.#trace) traceLine(`${name} ${about}`, startedMs);
   }
 
   /** The inode number of a path from the root, without symlinks, `.` or `..` in it; 0 where there is none. */
@@ -235,6 +253,11 @@ export class FuseNativeOperations {
     invariant(this.#filesystem, "operations are answered only while the session lives");
     return this.#filesystem;
   }
+}
+
+function traceLine(text: string, startedMs: number): void {
+  const us = Math.round((performance.now() - startedMs) * 1000);
+  process.stderr.write(`fuse ${JSON.stringify(text).slice(1, -1)}, ${us} us\n`);
 }
 
 /** Ops of fuse-native.c, and one to spare as it has. */

@@ -8,8 +8,6 @@
  *
  * Threads cannot be joined while they wait for reads that wait for a registry. Once the kernel has given these up, they are aborted.
  */
-import { statfs } from "node:fs/promises";
-import { SkimError, systemErrorCode } from "../base/errors.js";
 import type { Logger } from "../base/logger.js";
 import type { Counters } from "../base/metrics.js";
 import type { NativeBinding } from "../native/binding.js";
@@ -17,16 +15,12 @@ import { isFuseDescriptor } from "./fuse-descriptors.js";
 import type { FuseNativeBinding } from "./fuse-native-binding.js";
 import type { FuseNativeOperations } from "./fuse-native-operations.js";
 import type { FuseOperation, FuseSession } from "./fuse-session.js";
-import { fusermountUnmount } from "./fusermount.js";
 import { abortConnection, waitingRequests } from "./kernel-connection.js";
-import { findMountHolders } from "./mount-holders.js";
-import { findMount, type MountEntry, readMountTable } from "./mount-table.js";
-import { MNT_DETACH, MNT_FORCE, UMOUNT_NOFOLLOW } from "./umount-flags.js";
+import type { MountEntry } from "./mount-table.js";
+import { MountedEntry, waitForEnd } from "./mounted-entry.js";
 
 const watchMs = 1_000;
 const unmountWatchMs = 5;
-/** From a successful umount2 to the end: only other mount namespaces, or files open in a mount that was detached before, take longer. */
-const endWaitMs = 3_000;
 
 /** Sessions of this process that have not ended, by the number of libfuse's descriptor. */
 const sessionsByDescriptor = new Map<number, FuseNativeSession>();
@@ -48,6 +42,7 @@ export class FuseNativeSession implements FuseSession {
   readonly mountpoint: string;
   readonly operations: Counters<FuseOperation>;
   readonly ended: Promise<void>;
+  readonly entry: MountedEntry;
   readonly #parts: FuseNativeSessionParts;
   #watch: NodeJS.Timeout | undefined;
   #resolveEnded: () => void = () => {};
@@ -57,6 +52,7 @@ export class FuseNativeSession implements FuseSession {
     this.#parts = parts;
     this.mountpoint = parts.mount.mountpoint;
     this.operations = parts.counters;
+    this.entry = new MountedEntry(parts.mount, parts.native);
     this.ended = new Promise((resolve) => {
       this.#resolveEnded = resolve;
     });
@@ -68,80 +64,25 @@ export class FuseNativeSession implements FuseSession {
   }
 
   async unmount({ force = false }: { force?: boolean } = {}): Promise<void> {
-    if (this.#look()) return await this.#removeDeadMount(force);
-    const wasMounted = await this.#unmountEntry(force);
+    const { entry } = this;
+    if (this.#look()) return await entry.removeDead(force);
+    const wasMounted = await entry.unmount(force);
     if (this.#look()) return;
-    if (force && !wasMounted) abortConnection(this.#parts.mount.deviceMinor);
+    if (force && !wasMounted) abortConnection(entry.deviceMinor);
     // A mount without users, or one that was aborted: nobody waits for its reads, unless fusectl knows better.
     const isUnused = wasMounted || force;
     if (isUnused && (this.#waiting() ?? 0) === 0) this.#parts.operations.abortReads();
     this.#watchEvery(unmountWatchMs);
-    let timeout: NodeJS.Timeout | undefined;
-    const late = new Promise<true>((resolve) => {
-      timeout = setTimeout(resolve, endWaitMs, true);
-    });
-    const isLate = await Promise.race([late, this.ended]);
-    clearTimeout(timeout);
-    if (!isLate) return;
-    this.#watchEvery(watchMs);
-    throw new SkimError(
-      "IN_USE",
-      `${this.mountpoint} is unmounted here, but its filesystem is still in use: by files that were open when it was detached, or by another mount namespace; end their holders`,
-    );
-  }
-
-  /**
-   * An aborted connection ends the session and leaves a mount in the table. One that looks the same may be a new one: the kernel gives
-   * numbers of mounts and devices again at once. A dead one answers statfs(2) with ENOTCONN, without asking anybody.
-   */
-  async #removeDeadMount(force: boolean): Promise<void> {
-    const entry = this.#tableEntry();
-    const isServedHere = [...sessionsByDescriptor.values()].some(
-      (other) => other.mountpoint === this.mountpoint,
-    );
-    if (!entry || isServedHere) return;
-    const failure = await statfs(entry.mountpoint).then(() => undefined, systemErrorCode);
-    if (failure === "ENOTCONN" || failure === "ECONNABORTED") await this.#unmountEntry(force);
-  }
-
-  #tableEntry(table = readMountTable()): MountEntry | undefined {
-    const { id, deviceMinor } = this.#parts.mount;
-    return table.find((entry) => entry.id === id && entry.deviceMinor === deviceMinor);
-  }
-
-  /** Takes the mount out of the table. False where it was not in it any more. */
-  async #unmountEntry(force: boolean): Promise<boolean> {
-    const { native } = this.#parts;
-    const table = readMountTable();
-    const mount = this.#tableEntry(table);
-    if (!mount) return false;
-    const { mountpoint } = mount;
-    const top = findMount(mountpoint, table);
-    if (top && top.id !== mount.id)
-      throw new SkimError(
-        "IN_USE",
-        `cannot unmount ${mountpoint}: ${top.type} (${top.source}) is mounted on top of it; unmount that first`,
-      );
     try {
-      await native.umount(mountpoint, UMOUNT_NOFOLLOW | (force ? MNT_FORCE | MNT_DETACH : 0));
-      return true;
-    } catch (cause) {
-      const code = systemErrorCode(cause);
-      // Somebody else was faster.
-      if (code === "EINVAL" || code === "ENOENT") return false;
-      if (code === "EPERM" && process.geteuid?.() !== 0 && (await fusermountUnmount(mountpoint, force)))
-        return true;
-      if (code !== "EBUSY" && code !== "EPERM")
-        throw new SkimError("MOUNT_FAILED", `cannot unmount ${mountpoint}: umount2 says ${code}`, {
-          cause,
-        });
-      const holders = findMountHolders(mount);
-      throw new SkimError(
-        "IN_USE",
-        `cannot unmount ${mountpoint}: it is in use${holders.length ? `: ${holders.join(", ")}` : ""}; end what uses it and unmount again`,
-        { cause },
-      );
+      await waitForEnd(this.ended, this.mountpoint);
+    } finally {
+      this.#watchEvery(watchMs);
     }
+  }
+
+  /** Nothing is served past the content. */
+  served(): Record<string, never> {
+    return {};
   }
 
   /** True at and after the end. */
@@ -157,6 +98,7 @@ export class FuseNativeSession implements FuseSession {
     this.#isEnded = true;
     clearInterval(this.#watch);
     sessionsByDescriptor.delete(descriptor);
+    this.entry.end();
     operations.close();
     fuseNative.fuse_native_unmount(this.mountpoint, state);
     logger.info({ mountpoint: this.mountpoint, ...this.operations.snapshot() }, "mount ended");
@@ -170,6 +112,6 @@ export class FuseNativeSession implements FuseSession {
   }
 
   #waiting(): number | undefined {
-    return waitingRequests(this.#parts.mount.deviceMinor);
+    return waitingRequests(this.entry.deviceMinor);
   }
 }

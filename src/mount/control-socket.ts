@@ -25,10 +25,17 @@ const answerTimeoutMs = 15_000;
 /** A request line longer than this is not ours. */
 const requestBytesMax = 4096;
 
+export interface ControlServer {
+  readonly listener: Server;
+  /** Takes no more connections, and waits until every request that has come is answered: a process that ends sooner takes the answers along. */
+  close(): Promise<void>;
+}
+
 /** Serves `handler` on `file` until closed. A stale socket file of the same name is replaced: the record's id is exclusive. */
-export async function serveControlSocket(file: string, handler: ControlHandler): Promise<Server> {
+export async function serveControlSocket(file: string, handler: ControlHandler): Promise<ControlServer> {
   await rm(file, { force: true });
-  const server = createServer((socket) => answerRequests(socket, handler));
+  const unanswered = new Set<Promise<void>>();
+  const server = createServer((socket) => answerRequests(socket, handler, unanswered));
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
     server.listen({ path: file }, resolve);
@@ -39,10 +46,16 @@ export async function serveControlSocket(file: string, handler: ControlHandler):
   });
   // A connection that asks for nothing must not keep the process alive.
   server.unref();
-  return server;
+  return {
+    listener: server,
+    close: async () => {
+      server.close();
+      while (unanswered.size > 0) await Promise.all(unanswered);
+    },
+  };
 }
 
-function answerRequests(socket: Socket, handler: ControlHandler): void {
+function answerRequests(socket: Socket, handler: ControlHandler, unanswered: Set<Promise<void>>): void {
   socket.on("error", () => socket.destroy());
   let pending = "";
   socket.setEncoding("utf8");
@@ -52,8 +65,20 @@ function answerRequests(socket: Socket, handler: ControlHandler): void {
     for (let end = pending.indexOf("\n"); end >= 0; end = pending.indexOf("\n")) {
       const line = pending.slice(0, end);
       pending = pending.slice(end + 1);
-      void answer(line, handler).then((reply) => socket.write(`${JSON.stringify(reply)}\n`));
+      const answered = answer(line, handler)
+        .then((reply) => sent(socket, `${JSON.stringify(reply)}\n`))
+        .finally(() => unanswered.delete(answered));
+      unanswered.add(answered);
     }
+  });
+}
+
+/** Resolves when the kernel has the text, or the one who asked has gone. */
+function sent(socket: Socket, text: string): Promise<void> {
+  return new Promise((resolve) => {
+    if (socket.destroyed) return resolve();
+    socket.once("close", () => resolve());
+    socket.write(text, () => resolve());
   });
 }
 

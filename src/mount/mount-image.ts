@@ -8,7 +8,7 @@ import { SkimError, systemErrorCode } from "../base/errors.js";
 import { type LogLevel, silentLogger } from "../base/logger.js";
 import { resolveSettings, type Settings } from "../base/settings.js";
 import { UndoStack } from "../base/undo-stack.js";
-import type { FuseEngineName } from "../fuse/engine.js";
+import { type FuseEngineName, fuseEngineNames } from "../fuse/engine-names.js";
 import { findMountHolders } from "../fuse/mount-holders.js";
 import { findMount } from "../fuse/mount-table.js";
 import { MNT_DETACH } from "../fuse/umount-flags.js";
@@ -32,6 +32,8 @@ export interface MountImageOptions extends OpenImageOptions {
   /** Image whose registry serves the layers instead of the one the archive names. */
   readonly source?: string;
   readonly engine?: FuseEngineName;
+  /** A line in the server's log for each FUSE operation. */
+  readonly traceOperations?: boolean;
   readonly logLevel?: LogLevel;
 }
 
@@ -163,7 +165,7 @@ export function newRecord(given: {
 export function serverOptions(
   record: MountRecord,
   opened: OpenedImage,
-  options: Pick<MountImageOptions, "source" | "engine" | "logLevel">,
+  options: Pick<MountImageOptions, "source" | "engine" | "traceOperations" | "logLevel">,
   settings: Settings,
 ): MountServerOptions & { logFile: string; logLevel: LogLevel } {
   return {
@@ -171,7 +173,8 @@ export function serverOptions(
     archive: record.archive,
     source: options.source ?? opened.source,
     mountpoint: record.lower,
-    engine: options.engine ?? "fuse-native",
+    engine: options.engine ?? fuseEngineNames[0],
+    traceOperations: options.traceOperations ?? false,
     socketFile: new MountRecords(settings.runDir).socketFile(record.id),
     settings,
     logFile: record.logFile,

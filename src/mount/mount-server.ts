@@ -9,7 +9,8 @@ import type { Logger } from "../base/logger.js";
 import type { Settings } from "../base/settings.js";
 import { UndoStack } from "../base/undo-stack.js";
 import { ImageFilesystem } from "../filesystem/image-filesystem.js";
-import { type FuseEngineName, openEngine } from "../fuse/engine.js";
+import { openEngine } from "../fuse/engine.js";
+import type { FuseEngineName } from "../fuse/engine-names.js";
 import { serveControlSocket } from "./control-socket.js";
 import { openImageContent } from "./image-content.js";
 
@@ -26,6 +27,8 @@ export interface MountServerOptions {
   readonly source?: string;
   readonly mountpoint: string;
   readonly engine: FuseEngineName;
+  /** A line in the log for each FUSE operation. */
+  readonly traceOperations?: boolean;
   /** Where the control socket goes; none when undefined. */
   readonly socketFile?: string;
   readonly settings: Settings;
@@ -69,19 +72,24 @@ export async function startMountServer(options: MountServerOptions, logger: Logg
     undo.defer(close);
 
     const engine = openEngine(options.engine);
-    const session = await engine.mount(new ImageFilesystem({ archive, content }), {
-      mountpoint: options.mountpoint,
-      allowOther: true,
-      fsName: `skim:${options.id}`,
-      logger,
-    });
+    const filesystem = new ImageFilesystem({ archive, content });
+    const session = await engine.mount(
+      { archive, content, filesystem },
+      {
+        mountpoint: options.mountpoint,
+        allowOther: true,
+        fsName: `skim:${options.id}`,
+        logger,
+        traceOperations: options.traceOperations ?? false,
+      },
+    );
     undo.defer(() => session.unmount());
     const stats = (): MountStats => ({
       id: options.id,
       reference: archive.identity.reference,
       imageBytes: archive.layers.reduce((sum, layer) => sum + layer.compressedBytes, 0),
       archiveBytes: archive.archiveBytes,
-      content: content.counters.snapshot(),
+      content: sumOf(content.counters.snapshot(), session.served()),
       registry: { requests: source.counters.requests, bytes: source.counters.bytes },
       operations: session.operations.snapshot(),
     });
@@ -91,7 +99,7 @@ export async function startMountServer(options: MountServerOptions, logger: Logg
         await session.unmount({ force: request.force });
         return {};
       });
-      undo.defer(() => void socket.close());
+      undo.defer(() => socket.close());
     }
     logger.info({ archive: options.archive, mountpoint: options.mountpoint, engine: engine.name }, "mounted");
 
@@ -102,4 +110,13 @@ export async function startMountServer(options: MountServerOptions, logger: Logg
     ended.catch(() => {});
     return { ended, shutdown: (how) => session.unmount(how), stats };
   });
+}
+
+function sumOf(
+  counts: Record<string, number>,
+  more: Readonly<Record<string, number>>,
+): Record<string, number> {
+  const sum = { ...counts };
+  for (const [name, count] of Object.entries(more)) sum[name] = (sum[name] ?? 0) + count;
+  return sum;
 }

@@ -46,12 +46,86 @@ export interface NativeBinding {
    */
   decoderNext(decoder: DecoderHandle): Promise<Uint8Array | null>;
 
+  // -- fuse/: a mount served by threads of our own ------------------------------------------------------------------
+
+  /**
+   * The tree of an archive over its sections (FORMAT.md), which are kept and not copied: they must not change any more. They should
+   * have been checked, but nothing in them makes native code read outside. `fileBytes` is the size of all files, for statfs.
+   */
+  treeOpen(
+    inodes: Uint8Array,
+    dirents: Uint8Array,
+    names: Uint8Array,
+    extents: Uint8Array,
+    xattrs: Uint8Array,
+    xattrValues: Uint8Array,
+    layers: Uint8Array,
+    spans: Uint8Array,
+    fileBytes: number,
+  ): TreeHandle;
+
+  /**
+   * A layer's files in the disk cache (data, presence map) for native readers, with offset, length and sha256 of each span from its record.
+   * Both descriptors are copied; the caller's may be closed at any time. Throws what fcntl(2) says.
+   */
+  cacheOpen(dataFd: number, mapFd: number, spanRecords: Uint8Array): CacheHandle;
+  /**
+   * One byte a span: 1 where its bytes in these files are known to be right. The same memory for every caller and for native threads, which
+   * set and read it at any time: use Atomics.
+   */
+  cacheVerified(cache: CacheHandle): Uint8Array;
+  /** Lets go of the files: closed at once, or when the sessions that they are attached to let go of them. The handle is of no use any more. */
+  cacheClose(cache: CacheHandle): void;
+
+  /**
+   * Serves a FUSE connection on `fd` (/dev/fuse, mounted or about to be; or a socket of packets, in tests), which is the session's from now on
+   * (and is closed where this throws). `threads`
+   * (1 to 64) are started. `trace` writes a line to standard error for each operation. `initResult` is empty, and FUSE_INIT awaited, or what
+   * `sessionInitResult` said of a session that served the same connection before. `label` names the session where its state is printed.
+   * `onEvents` gets pairs of a SessionEvent and a number, until SessionEvent.ended, after which no thread is left; until then the session keeps
+   * the event loop alive. Throws what pthread_create says.
+   */
+  sessionStart(
+    fd: number,
+    tree: TreeHandle,
+    threads: number,
+    trace: boolean,
+    initResult: Uint8Array,
+    label: string,
+    onEvents: (events: Uint32Array) => void,
+  ): SessionHandle;
+  /** From now on reads look into these files for spans of the layer (its position in the archive) first; null: into none. Does not block. */
+  sessionAttach(session: SessionHandle, layer: number, cache: CacheHandle | null): void;
+  /** The verified bytes of a span that was wanted. Copied to the reads that wait for it (up to what they asked for); does not block otherwise. */
+  sessionLanded(session: SessionHandle, span: number, bytes: Uint8Array): void;
+  /** A span that was wanted cannot be had: reads that wait for it get `errno` (positive). Does not block. */
+  sessionFailed(session: SessionHandle, span: number, errno: number): void;
+  /**
+   * Asks the kernel to send again what a server before this one has read and not answered. False where it cannot (before Linux 6.9): those
+   * requests wait until the connection ends.
+   */
+  sessionResend(session: SessionHandle): boolean;
+  /** What was agreed at FUSE_INIT, for a session that comes after this one: a few opaque bytes; empty before. */
+  sessionInitResult(session: SessionHandle): Uint8Array;
+  /** Requests so far by opcode (SESSION_OPCODES numbers; the last one counts all beyond), then the counts named by `sessionCounterNames`. */
+  sessionCounters(session: SessionHandle): Float64Array;
+  /** A few lines: threads, waiting requests, spans in flight. */
+  sessionDescribe(session: SessionHandle): string;
+  /** The kernel's name of an opcode in lower case, e.g. "readdirplus"; "unknown" where there is none. */
+  operationName(opcode: number): string;
+  /** Takes a signal over: it makes a thread write the state of all sessions to standard error, also while JavaScript stands still. */
+  printSessionsOn(signal: number): void;
+
   // -- posix/: what node:fs lacks -----------------------------------------------------------------------------------
 
   /** mount(2). Thread pool. `data` longer than a page minus one is refused with EINVAL: the kernel would cut it silently. */
   mount(source: string, target: string, type: string, flags: number, data: string): Promise<void>;
   /** umount2(2). Thread pool: dropping the last reference to a FUSE mount talks to its server. */
   umount(target: string, flags: number): Promise<void>;
+  /** socketpair(2), AF_UNIX: two connected descriptors, of packets (SOCK_SEQPACKET) or a stream. Both are closed in programs that are started. */
+  socketPair(packets: boolean): [number, number];
+  /** recvmsg(2): the descriptor that comes through a socket; null where its other end was closed, or sent none. Thread pool. */
+  receiveDescriptor(socket: number): Promise<number | null>;
   /** flock(2) with LOCK_NB; false where somebody else holds it. Does not block. */
   tryLock(fd: number, exclusive: boolean): boolean;
   /** mknod(2): FIFOs, sockets and devices. `mode` with the type bits. Blocks for a local inode creation. */
@@ -80,6 +154,49 @@ export interface ScannerHandle {
 export interface DecoderHandle {
   readonly [handleBrand]: "decoder";
 }
+
+export interface TreeHandle {
+  readonly [handleBrand]: "tree";
+}
+export interface CacheHandle {
+  readonly [handleBrand]: "cache";
+}
+export interface SessionHandle {
+  readonly [handleBrand]: "session";
+}
+
+/** What a session tells; the number that goes with each. */
+export const SessionEvent = {
+  /** Index of a span that reads wait for: to be answered by sessionLanded or sessionFailed. May be told again meanwhile. */
+  spanWanted: 0,
+  /** Index of a span that nobody waits for any more. */
+  spanUnwanted: 1,
+  /** FUSE_INIT is answered; the protocol's minor version. */
+  initialized: 2,
+  /** The connection is gone; 0. */
+  ended: 3,
+  /** The kernel's protocol is too old; its minor version. The connection fails everything. */
+  refused: 4,
+} as const;
+
+/** Opcodes that are counted each for itself. */
+export const SESSION_OPCODES = 64;
+
+/** Behind the opcodes in `sessionCounters`. */
+export const sessionCounterNames = [
+  /** READ requests answered with bytes, and how many bytes. */
+  "reads",
+  "readBytes",
+  /** Of these, those that waited for a span. */
+  "waitedReads",
+  /** Pieces of reads, one a span, that came from the cache without waiting. */
+  "cachedSpans",
+  /** Spans in the cache that were compared with their digest by native threads, and were right. */
+  "verifiedSpans",
+  /** READ requests answered with an error; those whose reader went away are counted apart. */
+  "failedReads",
+  "interruptedReads",
+] as const;
 
 export interface ScannerResult {
   /** sha256 of the blob as stored, 32 bytes. */

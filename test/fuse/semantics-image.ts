@@ -1,6 +1,7 @@
 import { chmod, readFile } from "node:fs/promises";
 import type { TreeNode } from "../../src/tree/image-tree.js";
 import { directory, file, node, raw, symlink, xattr } from "../archive/sample-archive.js";
+import type { EngineName } from "../support/engines.js";
 import { FuseServer, makeImage, python } from "../support/fuse-mount.js";
 
 export const GiB = 1024 ** 3;
@@ -109,10 +110,10 @@ async function semanticsTree(): Promise<{ root: TreeNode; bytes: Buffer }> {
 }
 
 /** Mounts that image; `dir` is let open to readers that are not root. */
-export async function mountSemanticsImage(dir: string): Promise<FuseServer> {
+export async function mountSemanticsImage(dir: string, engine: EngineName): Promise<FuseServer> {
   await chmod(dir, 0o755);
   const { root, bytes } = await semanticsTree();
-  return FuseServer.mount({ ...(await makeImage(dir, root, bytes)), fsName: "registry/app,v1:x\\y" });
+  return FuseServer.mount({ ...(await makeImage(dir, root, bytes)), engine, fsName: "registry/app,v1:x\\y" });
 }
 
 /** The errno of each Python expression, 0 where it succeeds; `m` in them is the mount. */

@@ -41,10 +41,37 @@ test("an answer comes back, and the end of the server is seen", async () => {
   const file = path.join(await makeTempDir("control"), "socket");
   const sockets: Socket[] = [];
   const server = await serveControlSocket(file, async (request) => ({ asked: request.operation }));
-  server.on("connection", (socket: Socket) => sockets.push(socket));
+  server.listener.on("connection", (socket: Socket) => sockets.push(socket));
   const reply = await callControlSocket(file, { operation: "shutdown", force: true });
   expect(reply?.answer).toEqual({ asked: "shutdown" });
-  server.close();
+  await server.close();
   for (const socket of sockets) socket.destroy();
   await reply?.closed;
+});
+
+test("a server that is closed in the middle of a request answers it first", async () => {
+  const file = path.join(await makeTempDir("control"), "socket");
+  let finish = () => {};
+  const server = await serveControlSocket(
+    file,
+    () =>
+      new Promise((resolve) => {
+        finish = () => resolve({ done: true });
+      }),
+  );
+  const asked = callControlSocket(file, { operation: "stats" });
+  await new Promise((resolve) =>
+    server.listener.once("connection", (socket) => socket.once("data", resolve)),
+  );
+  let isClosed = false;
+  const closing = server.close().then(() => {
+    isClosed = true;
+  });
+  await new Promise(setImmediate);
+  expect(isClosed).toBe(false);
+  finish();
+  await closing;
+  const reply = await asked;
+  expect(reply?.answer).toEqual({ done: true });
+  reply?.disconnect();
 });

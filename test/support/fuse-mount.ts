@@ -56,7 +56,7 @@ export class FuseServer {
 
   constructor(options: ServerOptions, command: readonly string[] = []) {
     this.mountpoint = options.mountpoint;
-    const request = { dist, engine: "fuse-native", allowOther: true, ...options };
+    const request = { dist, engine: "native", allowOther: true, ...options };
     const [program, ...args] = [...command, process.execPath, script, JSON.stringify(request)];
     this.#child = spawn(program!, args, { stdio: ["pipe", "pipe", "pipe"] });
     this.exited = new Promise((resolve) =>

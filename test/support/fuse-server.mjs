@@ -2,7 +2,7 @@
 //
 // Usage: node fuse-server.mjs JSON, with {dist, archive, layers, mountpoint, engine, allowOther, mounts}. `layers` are files with the
 // uncompressed bytes of each layer. Speaks lines of JSON: events on standard output, commands on standard input. The content can be told to
-// fail, or to hold reads of files of at least `bytes` bytes, which is how a registry looks that is gone or slow.
+// fail, or to hold reads of what lies in a layer from `layerOffset` on, which is how a registry looks that is gone or slow.
 import { readdirSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { createInterface } from "node:readline";
@@ -32,42 +32,88 @@ let release = () => {};
 let released = Promise.resolve();
 let held = 0;
 
+/** Waits as long as reads of these bytes are held; `signal` ends the wait. Fails where the registry is gone. */
+async function admit(layerOffset, signal) {
+  if (mode.kind === "fail") throw new SkimError(mode.code, "the registry is gone");
+  if (mode.kind !== "hold" || layerOffset < mode.layerOffset) return;
+  held++;
+  let onAbort;
+  await Promise.race([
+    released,
+    new Promise((_, reject) => {
+      onAbort = () => reject(new SkimError("CANCELLED", "nobody waits"));
+      signal?.addEventListener("abort", onAbort, { once: true });
+    }),
+  ]).finally(() => held--);
+  signal?.removeEventListener("abort", onAbort);
+}
+
+async function readLayer(layer, position, into) {
+  for (let at = 0; at < into.length; ) {
+    const { bytesRead } = await layers[layer].read(into, at, into.length - at, position + at);
+    if (bytesRead === 0) throw new SkimError("LOCAL_IO", "a layer file is too short");
+    at += bytesRead;
+  }
+}
+
+/** What content is to an engine that reads files through it, and to one that wants spans. There is no disk cache. */
 const content = {
   async read({ extents, fileBytes, offset, into, signal }) {
-    if (mode.kind === "fail") throw new SkimError(mode.code, "the registry is gone");
-    if (mode.kind === "hold" && fileBytes >= mode.bytes) {
-      held++;
-      let onAbort;
-      await Promise.race([
-        released,
-        new Promise((_, reject) => {
-          onAbort = () => reject(new SkimError("CANCELLED", "nobody waits"));
-          signal?.addEventListener("abort", onAbort, { once: true });
-        }),
-      ]).finally(() => held--);
-      signal?.removeEventListener("abort", onAbort);
-    }
+    for (const extent of extents) await admit(extent.layerOffset, signal);
     const length = Math.min(into.length, fileBytes - offset);
     into.fill(0, 0, length);
     for (const extent of extents) {
       const from = Math.max(extent.fileOffset, offset);
       const end = Math.min(extent.fileOffset + extent.length, offset + length);
-      for (let at = from; at < end; ) {
-        const position = extent.layerOffset + at - extent.fileOffset;
-        const { bytesRead } = await layers[extent.layer].read(into, at - offset, end - at, position);
-        if (bytesRead === 0) throw new SkimError("LOCAL_IO", "a layer file is too short");
-        at += bytesRead;
-      }
+      if (from >= end) continue;
+      const position = extent.layerOffset + from - extent.fileOffset;
+      await readLayer(extent.layer, position, into.subarray(from - offset, end - offset));
     }
     return length;
   },
+  deliverTo(sink) {
+    const wanted = new Map();
+    const bring = async (span) => {
+      const abort = new AbortController();
+      wanted.set(span, abort);
+      const isOver = () => wanted.get(span) !== abort;
+      try {
+        const layer = archive.layers.findIndex((one) => span < one.spanFirst + one.spanCount);
+        const { uncompressedOffset, uncompressedLength } = archive.span(span);
+        await admit(uncompressedOffset, abort.signal);
+        const bytes = new Uint8Array(uncompressedLength);
+        await readLayer(layer, uncompressedOffset, bytes);
+        if (isOver()) return;
+        wanted.delete(span);
+        sink.landed(span, bytes);
+      } catch (error) {
+        if (isOver()) return;
+        wanted.delete(span);
+        sink.failed(span, error);
+      }
+    };
+    const unwant = (span) => {
+      const abort = wanted.get(span);
+      wanted.delete(span);
+      abort?.abort();
+    };
+    return {
+      want: (spans) => spans.filter((span) => !wanted.has(span)).forEach((span) => void bring(span)),
+      unwant,
+      close: () => [...wanted.keys()].forEach(unwant),
+    };
+  },
+  watchFiles: () => () => {},
 };
 
 let sessions = [];
 const archive = await openArchive(options.archive);
 const commands = {
   async stats() {
-    return { operations: sessions.at(-1).operations.snapshot(), held };
+    // The native engine keeps the list of who waits itself; fuse-native's readers all wait in the content.
+    const state = sessions.at(-1).describe?.();
+    const waiting = state === undefined ? held : Number(/waiting requests: (\d+)/.exec(state)[1]);
+    return { operations: sessions.at(-1).operations.snapshot(), waiting, wantedSpans: held };
   },
   async unmount({ force }) {
     for (const session of sessions) await session.unmount(force === undefined ? undefined : { force });
@@ -114,7 +160,8 @@ const commands = {
 };
 
 async function mount(mountpoint, signal) {
-  const session = await openEngine(options.engine).mount(new ImageFilesystem({ archive, content }), {
+  const filesystem = new ImageFilesystem({ archive, content });
+  const session = await openEngine(options.engine).mount({ archive, content, filesystem }, {
     mountpoint,
     allowOther: options.allowOther,
     fsName: options.fsName ?? "test image",

@@ -1,0 +1,74 @@
+#include "fuse/cached-layer.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "errors.h"
+#include "gzip/sha256.h"
+
+namespace skim {
+namespace {
+
+constexpr size_t spanRecordBytes = 80;
+constexpr size_t lengthAt = 8;
+constexpr size_t digestAt = 48;
+// presence-map.ts: a header of 64 bytes, then one byte a span.
+constexpr off_t mapHeaderBytes = 64;
+
+static_assert(sizeof(std::atomic<uint8_t>) == 1 && std::atomic<uint8_t>::is_always_lock_free);
+
+UniqueFd copyOf(int fd) {
+  UniqueFd copy(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  if (copy.get() < 0) throw systemError(errno, "fcntl");
+  return copy;
+}
+
+}  // namespace
+
+CachedLayer::CachedLayer(int dataFd, int mapFd, std::span<const uint8_t> spanRecords)
+    : data_(copyOf(dataFd)), map_(copyOf(mapFd)) {
+  if (spanRecords.size() % spanRecordBytes != 0) throw misuse("span records are given whole");
+  const size_t count = spanRecords.size() / spanRecordBytes;
+  spans_.resize(count);
+  for (size_t i = 0; i < count; i++) {
+    const uint8_t* record = spanRecords.data() + i * spanRecordBytes;
+    std::memcpy(&spans_[i].offset, record, sizeof(spans_[i].offset));
+    std::memcpy(&spans_[i].length, record + lengthAt, sizeof(spans_[i].length));
+    std::memcpy(spans_[i].sha256.data(), record + digestAt, spans_[i].sha256.size());
+  }
+  verified_.reset(new std::atomic<uint8_t>[count]());
+}
+
+bool CachedLayer::read(uint64_t offset, uint8_t* into, size_t length) const {
+  while (length > 0) {
+    const ssize_t got = pread(data_.get(), into, length, static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return false;
+    into += got;
+    offset += static_cast<uint64_t>(got);
+    length -= static_cast<size_t>(got);
+  }
+  return true;
+}
+
+bool CachedLayer::isPresent(uint32_t span) const {
+  uint8_t byte = 0;
+  return pread(map_.get(), &byte, 1, mapHeaderBytes + span) == 1 && byte == 1;
+}
+
+CachedLayer::Check CachedLayer::verify(uint32_t span, std::vector<uint8_t>& bytes) {
+  if (!isPresent(span)) return Check::absent;
+  const Span& wanted = spans_[span];
+  bytes.resize(wanted.length);
+  if (!read(wanted.offset, bytes.data(), wanted.length)) return Check::damaged;
+  Sha256 hash;
+  hash.update(bytes);
+  if (hash.finish() != wanted.sha256) return Check::damaged;
+  verified_[span].store(1, std::memory_order_release);
+  return Check::verified;
+}
+
+}  // namespace skim

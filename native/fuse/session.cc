@@ -1,0 +1,484 @@
+#include "fuse/session.h"
+
+#include <poll.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <system_error>
+#include <utility>
+
+#include "errors.h"
+
+namespace skim::fuse {
+namespace {
+
+// A request is at most this long: no operation that could carry more reaches a read-only mount, and the kernel refuses to hand out less
+// than FUSE_MIN_READ_BUFFER. max_write in the INIT reply says the same.
+constexpr size_t requestBytesMax = 16 * 1024;
+constexpr uint32_t writeBytesMax = 4096;
+
+// What a READ can ask for without a buffer of its own: 256 pages, the most that the kernel puts into one request unless it was configured otherwise.
+constexpr size_t readBytesUsual = 1024 * 1024;
+constexpr uint16_t readPagesMax = 256;
+// A READ for more than this is none of a kernel's.
+constexpr size_t readBytesMax = 64 * 1024 * 1024;
+
+// Requests on their way at once that nobody waits for (read-ahead): so many files can stand still before another one does. The kernel's own 12 would let
+// a few slow ones stop all others.
+constexpr uint16_t backgroundRequestsMax = 128;
+constexpr uint16_t congestionThreshold = backgroundRequestsMax / 4 * 3;
+
+constexpr size_t headerBytes = sizeof(fuse_out_header);
+
+// Verifying a span takes a buffer of its size; one of the usual size is kept.
+constexpr size_t spanBytesKept = 4 * 1024 * 1024;
+
+uint64_t nowNs() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+}  // namespace
+
+struct Session::Worker {
+  std::thread thread;
+  std::array<uint8_t, requestBytesMax> request;
+  // The reply: header and body. Its memory is used up to what replies were long.
+  std::unique_ptr<uint8_t[]> reply;
+  size_t replyBytes = 0;
+  std::vector<ReadSlice> slices;
+  std::vector<uint8_t> span;
+  uint64_t startedNs = 0;
+  // For describe(): the operation under way, 0 for none, and since when.
+  std::atomic<uint32_t> busyWith{0};
+  std::atomic<uint64_t> busySinceNs{0};
+
+  void ensureReply(size_t bytes) {
+    if (bytes <= replyBytes) return;
+    reply = std::make_unique_for_overwrite<uint8_t[]>(bytes);
+    replyBytes = bytes;
+  }
+};
+
+Session::Session(UniqueFd fd, std::shared_ptr<const ImageTree> tree, const SessionOptions& options,
+                 std::optional<InitResult> predecessor, std::function<void()> notify)
+    : fd_(std::move(fd)),
+      tree_(std::move(tree)),
+      metadata_(*tree_),
+      options_(options),
+      events_(std::move(notify)),
+      layers_(tree_->layerCount()),
+      init_(predecessor) {
+  for (unsigned i = 0; i < options_.threads; i++) {
+    workers_.push_back(std::make_unique<Worker>());
+    workers_.back()->ensureReply(headerBytes + readBytesUsual);
+  }
+  answerer_ = std::thread([this] { answerQueued(); });
+  // One is counted for this constructor: a mount that ends meanwhile must not be over before all threads are started.
+  serving_ = 1;
+  for (auto& worker : workers_) {
+    serving_.fetch_add(1);
+    try {
+      worker->thread = std::thread([this, &worker = *worker] { serve(worker); });
+    } catch (const std::system_error& error) {
+      serving_.fetch_sub(1);
+      // Fewer threads serve as well, if there is one.
+      if (&worker != &workers_.front()) break;
+      stopAnswering();
+      answerer_.join();
+      throw systemError(error.code().value(), "pthread_create");
+    }
+  }
+  leave();
+}
+
+Session::~Session() = default;
+
+void Session::serve(Worker& worker) {
+  for (;;) {
+    const ssize_t length = ::read(fd_.get(), worker.request.data(), worker.request.size());
+    if (length > 0) {
+      worker.startedNs = nowNs();
+      handle(worker, Bytes(worker.request.data(), static_cast<size_t>(length)));
+      worker.busyWith.store(0, std::memory_order_relaxed);
+      continue;
+    }
+    if (length == 0) break;
+    // ENOENT: the request was taken back while it was being read.
+    if (errno == EINTR || errno == ENOENT) continue;
+    if (errno == EAGAIN) {
+      // A descriptor that was handed over in non-blocking mode.
+      pollfd waiting{fd_.get(), POLLIN, 0};
+      poll(&waiting, 1, -1);
+      continue;
+    }
+    // ENODEV: unmounted. ECONNABORTED: aborted. Anything else would be the same again.
+    break;
+  }
+  leave();
+}
+
+// The last one to leave ends the session.
+void Session::leave() {
+  if (serving_.fetch_sub(1) != 1) return;
+  waits_.close();
+  stopAnswering();
+  for (auto& layer : layers_) layer.store(nullptr);
+  events_.push(EventKind::ended, 0);
+}
+
+void Session::stopAnswering() {
+  {
+    std::lock_guard lock(answersMutex_);
+    stopping_ = true;
+  }
+  answersChanged_.notify_one();
+}
+
+void Session::join() {
+  for (auto& worker : workers_)
+    if (worker->thread.joinable()) worker->thread.join();
+  if (answerer_.joinable()) answerer_.join();
+  fd_.reset();
+}
+
+void Session::handle(Worker& worker, Bytes request) {
+  fuse_in_header header;
+  if (request.size() < sizeof(header)) return;
+  std::memcpy(&header, request.data(), sizeof(header));
+  const Bytes body = request.subspan(sizeof(header));
+  worker.busySinceNs.store(worker.startedNs, std::memory_order_relaxed);
+  worker.busyWith.store(header.opcode, std::memory_order_relaxed);
+  counters_.operations[std::min(header.opcode, opcodesMax - 1)].fetch_add(1, std::memory_order_relaxed);
+  if (header.len != request.size()) return sendError(header, body, EINVAL, worker.startedNs);
+
+  Output output(worker.reply.get() + headerBytes, worker.replyBytes - headerBytes);
+  int error = 0;
+  switch (header.opcode) {
+    case FUSE_LOOKUP:
+      error = metadata_.lookup(header.nodeid, body, output);
+      break;
+    case FUSE_GETATTR:
+      error = metadata_.getattr(header.nodeid, output);
+      break;
+    case FUSE_READLINK:
+      error = metadata_.readlink(header.nodeid, output);
+      break;
+    case FUSE_READDIR:
+    case FUSE_READDIRPLUS:
+      error = metadata_.readdir(header.nodeid, body, output, header.opcode == FUSE_READDIRPLUS);
+      break;
+    case FUSE_STATFS:
+      error = metadata_.statfs(output);
+      break;
+    case FUSE_GETXATTR:
+      error = metadata_.getxattr(header.nodeid, body, output);
+      break;
+    case FUSE_LISTXATTR:
+      error = metadata_.listxattr(header.nodeid, body, output);
+      break;
+    case FUSE_READ:
+      return read(worker, header, body);
+    case FUSE_INIT:
+      return init(worker, header, body);
+    case FUSE_INTERRUPT:
+      interrupt(body);
+      return trace(header, body, 0, 0, worker.startedNs);
+    // Nothing is counted, so nothing is forgotten; these have no reply.
+    case FUSE_FORGET:
+    case FUSE_BATCH_FORGET:
+    case FUSE_NOTIFY_REPLY:
+      return trace(header, body, 0, 0, worker.startedNs);
+    case FUSE_RELEASE:
+    case FUSE_RELEASEDIR:
+    case FUSE_DESTROY:
+      break;
+    // The mount is read-only, so the kernel itself refuses these; only one that was remounted could send them.
+    case FUSE_SETATTR:
+    case FUSE_SYMLINK:
+    case FUSE_MKNOD:
+    case FUSE_MKDIR:
+    case FUSE_UNLINK:
+    case FUSE_RMDIR:
+    case FUSE_RENAME:
+    case FUSE_RENAME2:
+    case FUSE_LINK:
+    case FUSE_WRITE:
+    case FUSE_SETXATTR:
+    case FUSE_REMOVEXATTR:
+    case FUSE_CREATE:
+    case FUSE_TMPFILE:
+    case FUSE_FALLOCATE:
+    case FUSE_COPY_FILE_RANGE:
+      error = EROFS;
+      break;
+    // All else the kernel does better by itself, and once it has heard ENOSYS it asks no more: OPEN, OPENDIR and FLUSH (there is no state to
+    // open), ACCESS (default_permissions), LSEEK, locks, ioctls, poll, fsync, statx.
+    default:
+      error = ENOSYS;
+  }
+  if (error != 0)
+    sendError(header, body, error, worker.startedNs);
+  else
+    send(header, body, worker.reply.get(), output.length(), worker.startedNs);
+}
+
+void Session::init(Worker& worker, const fuse_in_header& header, Bytes body) {
+  // Up to 7.35 the request ends behind `flags`.
+  fuse_init_in in{};
+  constexpr size_t shortBytes = 16;
+  if (body.size() < shortBytes) return sendError(header, body, EINVAL, worker.startedNs);
+  std::memcpy(&in, body.data(), std::min(body.size(), sizeof(in)));
+  Output output(worker.reply.get() + headerBytes, worker.replyBytes - headerBytes);
+  fuse_init_out out{};
+  out.major = protocolMajor;
+  out.minor = protocolMinorMax;
+  if (in.major > protocolMajor) {
+    // The kernel asks again in our major version.
+    output.append(out);
+    return send(header, body, worker.reply.get(), output.length(), worker.startedNs);
+  }
+  if (in.major < protocolMajor || in.minor < protocolMinorMin) {
+    events_.push(EventKind::refused, in.minor);
+    return sendError(header, body, EPROTO, worker.startedNs);
+  }
+  const uint64_t offered = in.flags | ((in.flags & flagInitExtended) != 0 ? uint64_t{in.flags2} << 32 : 0);
+  // No file handles: overlayfs keeps the handle of a file that it has copied up (trusted.overlay.origin), and when the same upper comes back on
+  // another mount it would turn that into a node without a name, which FUSE cannot revalidate: writing such a file fails with ESTALE.
+  const uint64_t wanted = FUSE_ASYNC_READ | FUSE_DO_READDIRPLUS | FUSE_ASYNC_DIO | FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES |
+                          FUSE_CACHE_SYMLINKS | FUSE_NO_OPEN_SUPPORT | FUSE_NO_OPENDIR_SUPPORT | FUSE_ABORT_ERROR |
+                          flagInitExtended | flagNoExportSupport | flagHasResend | flagAllowIdmap;
+  const uint64_t agreed = offered & wanted;
+  out.minor = std::min(in.minor, protocolMinorMax);
+  out.max_readahead = in.max_readahead;
+  out.flags = static_cast<uint32_t>(agreed);
+  out.flags2 = static_cast<uint32_t>(agreed >> 32);
+  out.max_background = backgroundRequestsMax;
+  out.congestion_threshold = congestionThreshold;
+  out.max_write = writeBytesMax;
+  out.time_gran = 1;
+  out.max_pages = readPagesMax;
+  {
+    std::lock_guard lock(initMutex_);
+    init_ = InitResult{1, out.minor, agreed};
+  }
+  output.append(out);
+  send(header, body, worker.reply.get(), output.length(), worker.startedNs);
+  events_.push(EventKind::initialized, out.minor);
+}
+
+std::optional<InitResult> Session::initResult() const {
+  std::lock_guard lock(initMutex_);
+  return init_;
+}
+
+bool Session::resend() {
+  const auto init = initResult();
+  if (!init || (init->flags & flagHasResend) == 0) return false;
+  fuse_out_header message{};
+  message.len = sizeof(message);
+  message.error = notifyResend;
+  return ::write(fd_.get(), &message, sizeof(message)) == sizeof(message);
+}
+
+void Session::attach(uint32_t layer, std::shared_ptr<CachedLayer> cache) {
+  if (layer < layers_.size()) layers_[layer].store(std::move(cache));
+}
+
+void Session::read(Worker& worker, const fuse_in_header& header, Bytes body) {
+  const auto refuse = [&](int error) {
+    counters_.failedReads.fetch_add(1, std::memory_order_relaxed);
+    sendError(header, body, error, worker.startedNs);
+  };
+  fuse_read_in in;
+  if (!take(body, in) || in.size > readBytesMax) return refuse(EINVAL);
+  const auto file = tree_->inode(header.nodeid);
+  if (!file) return refuse(ESTALE);
+  if (S_ISDIR(file->mode)) return refuse(EISDIR);
+  if (!S_ISREG(file->mode)) return refuse(EINVAL);
+  const uint64_t available = in.offset < file->size ? file->size - in.offset : 0;
+  const auto length = static_cast<uint32_t>(std::min<uint64_t>(in.size, available));
+  worker.ensureReply(headerBytes + length);
+  uint8_t* bytes = worker.reply.get() + headerBytes;
+  if (!planRead(*tree_, *file, in.offset, bytes, length, worker.slices)) return refuse(EIO);
+  std::erase_if(worker.slices, [&](ReadSlice& slice) { return takeCached(worker, slice); });
+  if (!worker.slices.empty()) return wait(worker, header, in, length);
+  counters_.reads.fetch_add(1, std::memory_order_relaxed);
+  counters_.readBytes.fetch_add(length, std::memory_order_relaxed);
+  send(header, body, worker.reply.get(), length, worker.startedNs);
+}
+
+bool Session::isVerified(const ReadSlice& slice) const {
+  const auto cache = layers_[slice.layer].load();
+  return cache && slice.localSpan < cache->spanCount() && cache->isVerified(slice.localSpan);
+}
+
+// Fills the slice's part of the reply from the cache file. False where that has to wait.
+bool Session::takeCached(Worker& worker, ReadSlice& slice) {
+  const auto cache = layers_[slice.layer].load();
+  if (!cache || slice.localSpan >= cache->spanCount() || !cache->isVerified(slice.localSpan)) return false;
+  uint8_t* into = worker.reply.get() + headerBytes + slice.into;
+  if (!cache->read(cache->spanOffset(slice.localSpan) + slice.spanOffset, into, slice.length)) {
+    // Truncated, or a disk that fails: JavaScript finds out, and fetches the span again.
+    slice.unreadable = true;
+    return false;
+  }
+  counters_.cachedSpans.fetch_add(1, std::memory_order_relaxed);
+  return true;
+}
+
+// What the reply of `worker` has so far moves to a PendingRead, and the worker is free again, but for verifying what is on disk.
+void Session::wait(Worker& worker, const fuse_in_header& header, const fuse_read_in& in, uint32_t length) {
+  auto pending = std::make_shared<PendingRead>();
+  pending->header = header;
+  pending->offset = in.offset;
+  pending->length = length;
+  pending->startedNs = worker.startedNs;
+  // Long ones are not copied: the worker gets another buffer.
+  constexpr uint32_t copiedBytesMax = 64 * 1024;
+  if (length > copiedBytesMax) {
+    pending->reply = std::exchange(worker.reply, nullptr);
+    worker.replyBytes = 0;
+    worker.ensureReply(headerBytes + readBytesUsual);
+  } else {
+    pending->reply = std::make_unique_for_overwrite<uint8_t[]>(headerBytes + length);
+    std::memcpy(pending->reply.get(), worker.reply.get(), headerBytes + length);
+  }
+  pending->slices = worker.slices;
+  counters_.waitedReads.fetch_add(1, std::memory_order_relaxed);
+  const SpanWaits::Entered entered = waits_.enter(pending);
+  if (entered.interrupted) return failRead(pending, EINTR);
+  for (const ReadSlice& slice : entered.bring) bring(worker, slice);
+}
+
+// Whoever began to wait for a span first sees to it that it comes.
+void Session::bring(Worker& worker, const ReadSlice& slice) {
+  const auto cache = slice.unreadable ? nullptr : layers_[slice.layer].load();
+  if (cache && slice.localSpan < cache->spanCount()) {
+    // It may have become verified since it was looked for; then this is only a second read of it.
+    const CachedLayer::Check check = cache->verify(slice.localSpan, worker.span);
+    if (check == CachedLayer::Check::verified) {
+      counters_.verifiedSpans.fetch_add(1, std::memory_order_relaxed);
+      for (const auto& read : waits_.land(slice.span, worker.span.data(), worker.span.size())) sendRead(read);
+      if (worker.span.size() > spanBytesKept) worker.span = {};
+      return;
+    }
+  }
+  events_.push(EventKind::spanWanted, slice.span);
+}
+
+void Session::landed(uint32_t span, const uint8_t* bytes, size_t length) { answerLater(waits_.land(span, bytes, length), 0); }
+
+void Session::failed(uint32_t span, int error) { answerLater(waits_.fail(span), error); }
+
+void Session::interrupt(Bytes body) {
+  fuse_interrupt_in in;
+  if (!take(body, in)) return;
+  if (const auto read = waits_.interrupt(in.unique)) {
+    counters_.interruptedReads.fetch_add(1, std::memory_order_relaxed);
+    failRead(read, EINTR);
+  }
+}
+
+void Session::answerLater(std::vector<PendingReadPtr> reads, int error) {
+  if (reads.empty()) return;
+  {
+    std::lock_guard lock(answersMutex_);
+    for (auto& read : reads) answers_.push_back({std::move(read), error});
+  }
+  answersChanged_.notify_one();
+}
+
+void Session::answerQueued() {
+  std::unique_lock lock(answersMutex_);
+  for (;;) {
+    answersChanged_.wait(lock, [this] { return stopping_ || !answers_.empty(); });
+    if (answers_.empty()) return;
+    const Answer answer = std::move(answers_.front());
+    answers_.pop_front();
+    lock.unlock();
+    if (answer.error == 0)
+      sendRead(answer.read);
+    else
+      failRead(answer.read, answer.error);
+    lock.lock();
+  }
+}
+
+void Session::sendRead(const PendingReadPtr& read) {
+  counters_.reads.fetch_add(1, std::memory_order_relaxed);
+  counters_.readBytes.fetch_add(read->length, std::memory_order_relaxed);
+  fuse_read_in in{};
+  in.offset = read->offset;
+  in.size = read->length;
+  send(read->header, Bytes(reinterpret_cast<const uint8_t*>(&in), sizeof(in)), read->reply.get(), read->length, read->startedNs);
+}
+
+void Session::failRead(const PendingReadPtr& read, int error) {
+  if (error != EINTR) counters_.failedReads.fetch_add(1, std::memory_order_relaxed);
+  fuse_read_in in{};
+  in.offset = read->offset;
+  in.size = read->length;
+  sendError(read->header, Bytes(reinterpret_cast<const uint8_t*>(&in), sizeof(in)), error, read->startedNs);
+}
+
+// A reply that the kernel does not take (ENOENT: nobody waits for it any more; ENODEV: unmounted) has no further use.
+void Session::send(const fuse_in_header& header, Bytes body, uint8_t* reply, size_t length, uint64_t startedNs) {
+  fuse_out_header out{};
+  out.len = static_cast<uint32_t>(headerBytes + length);
+  out.unique = header.unique;
+  std::memcpy(reply, &out, sizeof(out));
+  (void)!::write(fd_.get(), reply, out.len);
+  trace(header, body, 0, length, startedNs);
+}
+
+void Session::sendError(const fuse_in_header& header, Bytes body, int error, uint64_t startedNs) {
+  fuse_out_header out{};
+  out.len = sizeof(out);
+  out.error = -error;
+  out.unique = header.unique;
+  (void)!::write(fd_.get(), &out, sizeof(out));
+  trace(header, body, error, 0, startedNs);
+}
+
+void Session::trace(const fuse_in_header& header, Bytes body, int error, size_t length, uint64_t startedNs) const {
+  if (!options_.trace) return;
+  const std::string line = traceLine(header, body, error, length, nowNs() - startedNs);
+  (void)!::write(STDERR_FILENO, line.data(), line.size());
+}
+
+std::string Session::describe() {
+  const uint64_t now = nowNs();
+  const auto ms = [&](uint64_t since) { return std::to_string((now - since) / 1'000'000) + " ms"; };
+  std::string text;
+  size_t idle = 0;
+  for (const auto& worker : workers_) {
+    const uint32_t opcode = worker->busyWith.load(std::memory_order_relaxed);
+    if (opcode == 0)
+      idle++;
+    else
+      text += "  thread: " + std::string(operationName(opcode)) + " for " +
+              ms(worker->busySinceNs.load(std::memory_order_relaxed)) + "\n";
+  }
+  text = "  threads: " + std::to_string(workers_.size()) + ", " + std::to_string(idle) + " idle\n" + text;
+  SpanWaits::State state = waits_.state();
+  text += "  waiting requests: " + std::to_string(state.reads.size()) + "\n";
+  // The oldest first, and no more than a screenful: what is wedged is among them.
+  constexpr size_t linesMax = 20;
+  std::sort(state.reads.begin(), state.reads.end(), [](const auto& a, const auto& b) { return a->startedNs < b->startedNs; });
+  for (size_t i = 0; i < std::min(linesMax, state.reads.size()); i++) {
+    const PendingRead& read = *state.reads[i];
+    text += "    read ino " + std::to_string(read.header.nodeid) + ", " + std::to_string(read.length) + " bytes at " +
+            std::to_string(read.offset) + ", pid " + std::to_string(read.header.pid) + ", waiting " + ms(read.startedNs) + "\n";
+  }
+  text += "  spans in flight: " + std::to_string(state.spans.size()) + "\n";
+  for (size_t i = 0; i < std::min(linesMax, state.spans.size()); i++)
+    text += "    span " + std::to_string(state.spans[i].span) + ", " + std::to_string(state.spans[i].readers) + " readers\n";
+  return text;
+}
+
+}  // namespace skim::fuse

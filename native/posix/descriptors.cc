@@ -1,0 +1,53 @@
+// Pairs of connected sockets, and descriptors that come through them (unix(7), SCM_RIGHTS).
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "pool-call.h"
+#include "posix/arguments.h"
+#include "posix/bindings.h"
+
+namespace skim {
+
+Napi::Value socketPair(const Napi::CallbackInfo& info) {
+  const bool packets = booleanArgument(info, 0);
+  int ends[2];
+  if (socketpair(AF_UNIX, (packets ? SOCK_SEQPACKET : SOCK_STREAM) | SOCK_CLOEXEC, 0, ends) != 0)
+    throw systemError(errno, "socketpair");
+  auto pair = Napi::Array::New(info.Env(), 2);
+  pair.Set(0u, Napi::Number::New(info.Env(), ends[0]));
+  pair.Set(1u, Napi::Number::New(info.Env(), ends[1]));
+  return pair;
+}
+
+Napi::Value receiveDescriptor(const Napi::CallbackInfo& info) {
+  const auto socket = static_cast<int>(integerArgument(info, 0, 0, INT32_MAX));
+  auto work = [=]() -> int {
+    char byte;
+    iovec text{&byte, 1};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+    msghdr message{};
+    message.msg_iov = &text;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof(control);
+    ssize_t got;
+    do {
+      got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+    } while (got < 0 && errno == EINTR);
+    if (got < 0) throw systemError(errno, "recvmsg");
+    const cmsghdr* header = CMSG_FIRSTHDR(&message);
+    if (got == 0 || !header || header->cmsg_type != SCM_RIGHTS || header->cmsg_len != CMSG_LEN(sizeof(int))) return -1;
+    int fd;
+    std::memcpy(&fd, CMSG_DATA(header), sizeof(fd));
+    return fd;
+  };
+  return PoolCall<int>::start(info.Env(), {}, std::move(work), [](Napi::Env env, int& fd) -> Napi::Value {
+    if (fd < 0) return env.Null();
+    return Napi::Number::New(env, fd);
+  });
+}
+
+}  // namespace skim
