@@ -247,10 +247,10 @@ void Session::init(Worker& worker, const fuse_in_header& header, Bytes body) {
     return sendError(header, body, EPROTO, worker.startedNs);
   }
   const uint64_t offered = in.flags | ((in.flags & flagInitExtended) != 0 ? uint64_t{in.flags2} << 32 : 0);
-  // No file handles: overlayfs keeps the handle of a file that it has copied up (trusted.overlay.origin), and when the same upper comes back on
+  // No FUSE_EXPORT_SUPPORT: overlayfs keeps the handle of a file that it has copied up (trusted.overlay.origin), and when the same upper comes back on
   // another mount it would turn that into a node without a name, which FUSE cannot revalidate: writing such a file fails with ESTALE.
-  const uint64_t wanted = FUSE_ASYNC_READ | FUSE_DO_READDIRPLUS | FUSE_ASYNC_DIO | FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES |
-                          FUSE_CACHE_SYMLINKS | FUSE_NO_OPEN_SUPPORT | FUSE_NO_OPENDIR_SUPPORT | FUSE_ABORT_ERROR |
+  // No FUSE_ASYNC_DIO: a reader with O_DIRECT would wait for its read where no signal reaches it, SIGKILL included.
+  const uint64_t wanted = FUSE_ASYNC_READ | FUSE_DO_READDIRPLUS | FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES | FUSE_CACHE_SYMLINKS | FUSE_NO_OPEN_SUPPORT | FUSE_NO_OPENDIR_SUPPORT | FUSE_ABORT_ERROR |
                           flagInitExtended | flagNoExportSupport | flagHasResend | flagAllowIdmap;
   const uint64_t agreed = offered & wanted;
   out.minor = std::min(in.minor, protocolMinorMax);

@@ -12,7 +12,7 @@ import type { FuseMountOptions } from "./fuse-session.js";
 import { fusermountMount } from "./fusermount.js";
 import { mountSource } from "./mount-source.js";
 import { findMount, type MountEntry } from "./mount-table.js";
-import { checkFuseDevice, checkMountpoint, refuseMounted } from "./mountpoint.js";
+import { checkAllowOther, checkFuseDevice, checkMountpoint, refuseMounted } from "./mountpoint.js";
 import { MNT_DETACH, MNT_FORCE } from "./umount-flags.js";
 
 /** Flags of mount(2). Neither MS_NOSUID nor MS_NODEV: setuid programs and device nodes of an image must work. */
@@ -33,13 +33,15 @@ export type MountingNative = Pick<NativeBinding, "mount" | "umount" | "socketPai
 /** Mounts. Whoever looks at the mount from now on waits until somebody serves `descriptor`. Throws as FuseEngine.mount does, and leaves nothing. */
 export async function connectFuse(options: ConnectOptions, native: MountingNative): Promise<FuseConnection> {
   const { allowOther, signal } = options;
+  const isRoot = process.geteuid?.() === 0;
   throwIfAborted(options);
-  await checkFuseDevice(allowOther);
+  // Others need no access to the device: fusermount3 opens it for them.
+  if (isRoot) await checkFuseDevice();
+  if (allowOther) await checkAllowOther();
   const mountpoint = await checkMountpoint(options.mountpoint);
   throwIfAborted(options);
   refuseMounted(mountpoint);
   const source = mountSource(options.fsName);
-  const isRoot = process.geteuid?.() === 0;
   const descriptor =
     (isRoot ? await mountAsRoot(mountpoint, source, allowOther, native) : undefined) ??
     (await fusermountMount(mountpoint, source, allowOther, native));

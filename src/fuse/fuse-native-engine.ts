@@ -22,7 +22,7 @@ import {
 } from "./fuse-session.js";
 import { mountSource } from "./mount-source.js";
 import { findMount, type MountEntry } from "./mount-table.js";
-import { checkFuseDevice, checkMountpoint, refuseMounted } from "./mountpoint.js";
+import { checkAllowOther, checkFuseDevice, checkMountpoint, refuseMounted } from "./mountpoint.js";
 import { MNT_DETACH, MNT_FORCE } from "./umount-flags.js";
 import { warnOfUnpassableNames } from "./unpassable-names.js";
 
@@ -54,7 +54,8 @@ export class FuseNativeEngine implements FuseEngine {
     throwIfAborted(options);
     const fuseNative = this.#loadFuseNative();
     const native = this.#loadNative();
-    await checkFuseDevice(options.allowOther);
+    await checkFuseDevice();
+    if (options.allowOther) await checkAllowOther();
     const mountpoint = await checkMountpoint(options.mountpoint);
     throwIfAborted(options);
 

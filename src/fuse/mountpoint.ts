@@ -49,8 +49,8 @@ function refusal(mountpoint: string, found: string, cause?: unknown): SkimError 
   return new SkimError("MOUNT_FAILED", `cannot mount on ${mountpoint}: ${found}`, { cause });
 }
 
-/** Throws ENVIRONMENT where /dev/fuse is missing or closed to us, MOUNT_FAILED where /etc/fuse.conf does not let us allow others. */
-export async function checkFuseDevice(allowOther: boolean, device = "/dev/fuse"): Promise<void> {
+/** Throws ENVIRONMENT where /dev/fuse is missing or closed to this process. */
+export async function checkFuseDevice(device = "/dev/fuse"): Promise<void> {
   try {
     await (await open(device, constants.O_RDWR)).close();
   } catch (cause) {
@@ -61,7 +61,11 @@ export async function checkFuseDevice(allowOther: boolean, device = "/dev/fuse")
         : `it cannot be opened (${code ?? "unknown error"}); run as root (in a container: start it with --device /dev/fuse --cap-add SYS_ADMIN)`;
     throw new SkimError("ENVIRONMENT", `FUSE needs ${device}: ${found}`, { cause });
   }
-  if (!allowOther || process.geteuid?.() === 0) return;
+}
+
+/** Throws MOUNT_FAILED where /etc/fuse.conf does not let this user open a mount to others. */
+export async function checkAllowOther(): Promise<void> {
+  if (process.geteuid?.() === 0) return;
   const configuration = await readFile("/etc/fuse.conf", "utf8").catch(() => "");
   if (!/^\s*user_allow_other\s*$/m.test(configuration))
     throw new SkimError(

@@ -4,6 +4,7 @@
  * It serves until its mount is gone (whoever unmounts it), or until it is told to shut down by the control socket or a signal. It never
  * touches what it mounts: no stat, no open, no readdir; it would wait for itself.
  */
+import { constants } from "node:os";
 import { openArchive } from "../archive/archive-reader.js";
 import type { Logger } from "../base/logger.js";
 import type { Settings } from "../base/settings.js";
@@ -11,6 +12,7 @@ import { UndoStack } from "../base/undo-stack.js";
 import { ImageFilesystem } from "../filesystem/image-filesystem.js";
 import { openEngine } from "../fuse/engine.js";
 import type { FuseEngineName } from "../fuse/engine-names.js";
+import { loadNative } from "../native/load.js";
 import { serveControlSocket } from "./control-socket.js";
 import { openImageContent } from "./image-content.js";
 
@@ -71,6 +73,8 @@ export async function startMountServer(options: MountServerOptions, logger: Logg
     });
     undo.defer(close);
 
+    // What is wedged can be asked for even when JavaScript is; whatever the engine, the signal must not end the process.
+    loadNative().printSessionsOn(constants.signals.SIGUSR2);
     const engine = openEngine(options.engine);
     const filesystem = new ImageFilesystem({ archive, content });
     const session = await engine.mount(

@@ -1,7 +1,7 @@
 /** How mounts begin and end: by us, by others, with users, in the middle of reads, and where nothing can be mounted at all. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmod, mkdir, readdir, symlink, writeFile } from "node:fs/promises";
+import { chmod, chown, mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { constants } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
@@ -392,15 +392,45 @@ for line in sys.stdin:
         else await run("umount", [image.mountpoint]);
       });
 
-      it("by somebody who may not open /dev/fuse names the device and what to do", async () => {
-        const asNobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
-        const canOpen = await run(asNobody[0]!, [...asNobody.slice(1), "test", "-w", "/dev/fuse"]);
-        if (canOpen.code === 0) return;
-        const failure = await failureOf({}, asNobody);
-        expect(failure).toMatchObject({ code: "ENVIRONMENT" });
-        expect(failure?.message).toContain("/dev/fuse");
-        expect(failure?.message).toContain("run as root");
+      const asNobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+
+      it.runIf(engine === "fuse-native")(
+        "by somebody who may not open /dev/fuse names the device and what to do",
+        async () => {
+          const canOpen = await run(asNobody[0]!, [...asNobody.slice(1), "test", "-w", "/dev/fuse"]);
+          if (canOpen.code === 0) return;
+          const failure = await failureOf({}, asNobody);
+          expect(failure).toMatchObject({ code: "ENVIRONMENT" });
+          expect(failure?.message).toContain("/dev/fuse");
+          expect(failure?.message).toContain("run as root");
+        },
+      );
+
+      it.runIf(engine === "native")("by somebody who is not root goes through fusermount3", async () => {
+        const own = path.join(dir, "nobody's");
+        await mkdir(own);
+        await chown(own, 65_534, 65_534);
+        const server = new FuseServer({ ...image, mountpoint: own, allowOther: false }, asNobody);
+        expect(await server.failure()).toBeUndefined();
+        expect(findMount(own)).toMatchObject({ type: "fuse.skim", source: "test image" });
+        const [setpriv, ...args] = [...asNobody, "cat", path.join(own, "small")];
+        expect((await run(setpriv!, args)).stdout).toBe("The bytes of a layer. ");
+        // Not even root gets in without allow_other.
+        expect((await run("cat", [path.join(own, "small")])).code).not.toBe(0);
+        await server.close();
+        expect(findMount(own)).toBeUndefined();
       });
+
+      it.runIf(engine === "native")(
+        "to others by somebody who is not root says what must be allowed",
+        async () => {
+          const configured = await readFile("/etc/fuse.conf", "utf8").catch(() => "");
+          if (/^\s*user_allow_other/m.test(configured)) return;
+          const failure = await failureOf({}, asNobody);
+          expect(failure).toMatchObject({ code: "MOUNT_FAILED" });
+          expect(failure?.message).toContain("user_allow_other");
+        },
+      );
 
       it("again at once, after somebody else has unmounted, ends the first session though its descriptor is used again", async () => {
         const server = new FuseServer({ ...image, idle: true });

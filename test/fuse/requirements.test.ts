@@ -83,7 +83,7 @@ describe("the fuse-native package", () => {
 describe("/dev/fuse", () => {
   it("that is missing is named, with the command that loads the module", async () => {
     const missing = path.join(await makeTempDir("dev"), "fuse");
-    await expect(checkFuseDevice(true, missing)).rejects.toMatchObject({
+    await expect(checkFuseDevice(missing)).rejects.toMatchObject({
       code: "ENVIRONMENT",
       message: expect.stringMatching(/no such device.*modprobe fuse/),
     });
@@ -92,7 +92,7 @@ describe("/dev/fuse", () => {
   it("that cannot be opened is named with the reason", async () => {
     const loop = path.join(await makeTempDir("dev"), "fuse");
     await symlink("fuse", loop);
-    await expect(checkFuseDevice(true, loop)).rejects.toMatchObject({
+    await expect(checkFuseDevice(loop)).rejects.toMatchObject({
       code: "ENVIRONMENT",
       message: expect.stringContaining("ELOOP"),
     });

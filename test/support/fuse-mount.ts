@@ -1,4 +1,5 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
@@ -7,6 +8,7 @@ import { writeArchive } from "../../src/archive/archive-writer.js";
 import type { ErrorCode } from "../../src/base/errors.js";
 import { findMount } from "../../src/fuse/mount-table.js";
 import type { LayerIndex } from "../../src/layer/layer-index.js";
+import { SPAN_RECORD_BYTES } from "../../src/native/binding.js";
 import type { TreeNode } from "../../src/tree/image-tree.js";
 import { contentsOf, layerIndex } from "../archive/sample-archive.js";
 
@@ -27,6 +29,11 @@ export interface ServerOptions {
   readonly idle?: boolean;
   readonly abortAtOnce?: boolean;
   readonly abortSoon?: boolean;
+  /** Before a span is brought, or a file read. */
+  readonly delayMs?: number;
+  /** With it the server has skim's own content and disk cache; without, it reads the layer files each time. */
+  readonly cacheDir?: string;
+  readonly traceOperations?: boolean;
 }
 
 export interface ServerLog {
@@ -127,6 +134,10 @@ export class FuseServer {
     await this.exited;
   }
 
+  signal(name: NodeJS.Signals): void {
+    this.#child.kill(name);
+  }
+
   /** What a test that failed may have left behind. */
   async destroy(): Promise<void> {
     await this.kill();
@@ -189,16 +200,23 @@ export async function makeImage(
   const layerFile = path.join(dir, `${name}.layer`);
   const mountpoint = path.join(dir, `${name} mount`);
   await writeFile(layerFile, layer);
-  await writeArchive(archive, contentsOf(root, [plainIndex(name, layer.length)]));
+  await writeArchive(archive, contentsOf(root, [plainIndex(name, layer)]));
   if (!existsSync(mountpoint)) await mkdir(mountpoint);
   return { archive, layers: [layerFile], mountpoint };
 }
 
-function plainIndex(name: string, bytes: number): LayerIndex {
+function plainIndex(name: string, layer: Uint8Array): LayerIndex {
   const spans = [];
-  for (let at = 0; at < bytes; at += spanBytes) {
-    const end = Math.min(at + spanBytes, bytes);
+  for (let at = 0; at < layer.length; at += spanBytes) {
+    const end = Math.min(at + spanBytes, layer.length);
     spans.push({ length: end - at, compressedStart: at, compressedEnd: end });
   }
-  return layerIndex(name, "none", bytes, spans);
+  const layout = layerIndex(name, "none", layer.length, spans);
+  // Real digests, for servers that verify what they read.
+  for (const [i, { compressedStart, compressedEnd }] of spans.entries())
+    layout.spanRecords.set(
+      createHash("sha256").update(layer.subarray(compressedStart, compressedEnd)).digest(),
+      i * SPAN_RECORD_BYTES + 48,
+    );
+  return layout;
 }

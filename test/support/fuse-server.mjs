@@ -1,6 +1,7 @@
 // Serves a mount for the tests of test/fuse: a test must read a mount from other processes than the one that serves it.
 //
-// Usage: node fuse-server.mjs JSON, with {dist, archive, layers, mountpoint, engine, allowOther, mounts}. `layers` are files with the
+// Usage: node fuse-server.mjs JSON, with {dist, archive, layers, mountpoint, engine, allowOther, adopt}. With `adopt` ({descriptor, initResult}) it
+// takes over a mount that somebody else made, as fuse-holder.mjs does. `layers` are files with the
 // uncompressed bytes of each layer. Speaks lines of JSON: events on standard output, commands on standard input. The content can be told to
 // fail, or to hold reads of what lies in a layer from `layerOffset` on, which is how a registry looks that is gone or slow.
 import { readdirSync } from "node:fs";
@@ -14,6 +15,8 @@ const { openArchive } = await load("archive/archive-reader");
 const { SkimError } = await load("base/errors");
 const { ImageFilesystem } = await load("filesystem/image-filesystem");
 const { openEngine } = await load("fuse/engine");
+const { loadNative } = await load("native/load");
+loadNative().printSessionsOn(12);
 
 const tell = (event) => process.stdout.write(`${JSON.stringify(event)}\n`);
 const log = (level) => (details, message) => tell({ event: "log", level, message, details });
@@ -26,14 +29,18 @@ const logger = {
   error: log("error"),
 };
 
+const archive = await openArchive(options.archive);
 const layers = await Promise.all(options.layers.map((file) => open(file)));
 let mode = { kind: "serve" };
 let release = () => {};
 let released = Promise.resolve();
 let held = 0;
+let brought = 0;
 
 /** Waits as long as reads of these bytes are held; `signal` ends the wait. Fails where the registry is gone. */
 async function admit(layerOffset, signal) {
+  brought++;
+  if (options.delayMs) await new Promise((resolve) => setTimeout(resolve, options.delayMs));
   if (mode.kind === "fail") throw new SkimError(mode.code, "the registry is gone");
   if (mode.kind !== "hold" || layerOffset < mode.layerOffset) return;
   held++;
@@ -56,8 +63,33 @@ async function readLayer(layer, position, into) {
   }
 }
 
+/** The layers as a registry would have them. */
+const source = {
+  async *readBlob({ digest }, { range, signal }) {
+    const layer = archive.layers.findIndex((one) => one.digest === digest);
+    await admit(range.start, signal);
+    const bytes = new Uint8Array(range.end - range.start);
+    await readLayer(layer, range.start, bytes);
+    yield bytes;
+  },
+};
+
+/** The real content, over a disk cache. */
+async function cachingContent() {
+  const { openContent } = await load("content/content");
+  const { SpanCache } = await load("cache/span-cache");
+  return openContent({
+    archive,
+    source,
+    cache: SpanCache.open(options.cacheDir, { logger }),
+    native: loadNative(),
+    settings: { readDeadlineMs: 60_000, memoryCacheBytes: 0 },
+    logger,
+  });
+}
+
 /** What content is to an engine that reads files through it, and to one that wants spans. There is no disk cache. */
-const content = {
+const plainContent = {
   async read({ extents, fileBytes, offset, into, signal }) {
     for (const extent of extents) await admit(extent.layerOffset, signal);
     const length = Math.min(into.length, fileBytes - offset);
@@ -106,14 +138,15 @@ const content = {
   watchFiles: () => () => {},
 };
 
+const content = options.cacheDir ? await cachingContent() : plainContent;
+
 let sessions = [];
-const archive = await openArchive(options.archive);
 const commands = {
   async stats() {
     // The native engine keeps the list of who waits itself; fuse-native's readers all wait in the content.
     const state = sessions.at(-1).describe?.();
     const waiting = state === undefined ? held : Number(/waiting requests: (\d+)/.exec(state)[1]);
-    return { operations: sessions.at(-1).operations.snapshot(), waiting, wantedSpans: held };
+    return { operations: sessions.at(-1).operations.snapshot(), waiting, brought, content: content.counters?.snapshot() };
   },
   async unmount({ force }) {
     for (const session of sessions) await session.unmount(force === undefined ? undefined : { force });
@@ -137,6 +170,13 @@ const commands = {
       descriptors: readdirSync("/proc/self/fd").length,
       threads: readdirSync("/proc/self/task").length,
     };
+  },
+  /** Keeps the event loop from doing anything. */
+  async stall({ ms }) {
+    tell({ event: "log", level: "info", message: "stalling", details: {} });
+    const end = Date.now() + ms;
+    while (Date.now() < end);
+    return {};
   },
   async end() {
     closeInput();
@@ -166,11 +206,20 @@ async function mount(mountpoint, signal) {
     allowOther: options.allowOther,
     fsName: options.fsName ?? "test image",
     logger,
+    traceOperations: options.traceOperations ?? false,
     ...(signal ? { signal } : {}),
   });
   sessions.push(session);
   void session.ended.then(() => tell({ event: "ended", mountpoint }));
   return session;
+}
+
+async function adopt({ descriptor, initResult }) {
+  const filesystem = new ImageFilesystem({ archive, content });
+  const connection = { descriptor, mountpoint: options.mountpoint };
+  if (initResult) connection.initResult = Buffer.from(initResult, "hex");
+  const session = await openEngine("native").adopt({ archive, content, filesystem }, connection, { logger });
+  sessions.push(session);
 }
 
 const lines = createInterface({ input: process.stdin });
@@ -193,10 +242,14 @@ try {
     : options.abortSoon
       ? AbortSignal.timeout(1)
       : undefined;
-  if (!options.idle) await mount(options.mountpoint, signal);
-  tell({ event: "ready" });
+  if (options.adopt) await adopt(options.adopt);
+  else if (!options.idle) await mount(options.mountpoint, signal);
+  const initResult = Buffer.from(sessions.at(-1)?.initResult?.() ?? []).toString("hex");
+  tell({ event: "ready", initResult });
   // Nothing else may keep the process: when its mounts have ended and nobody will send commands, it must end by itself.
-  if (!options.idle) void Promise.all(sessions.map((session) => session.ended)).then(closeInput);
+  if (!options.idle) void Promise.all(sessions.map((session) => session.ended))
+      .then(() => content.close?.())
+      .then(closeInput);
 } catch (error) {
   tell({ event: "failed", code: error.code, message: error.message });
   closeInput();
