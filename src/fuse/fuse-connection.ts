@@ -35,8 +35,8 @@ export async function connectFuse(options: ConnectOptions, native: MountingNativ
   const { allowOther, signal } = options;
   const isRoot = process.geteuid?.() === 0;
   throwIfAborted(options);
-  // Others need no access to the device: fusermount3 opens it for them.
-  if (isRoot) await checkFuseDevice();
+  // Whoever mounts: fusermount3 opens the device with the rights of its caller.
+  await checkFuseDevice();
   if (allowOther) await checkAllowOther();
   const mountpoint = await checkMountpoint(options.mountpoint);
   throwIfAborted(options);

@@ -6,7 +6,7 @@ import { constants } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { findMount, readMountTable } from "../../src/fuse/mount-table.js";
+import { findMount, parseMountTable, readMountTable } from "../../src/fuse/mount-table.js";
 import { directory, file } from "../archive/sample-archive.js";
 import { engines } from "../support/engines.js";
 import { endServers, FuseServer, makeImage, python, run, type ServerOptions } from "../support/fuse-mount.js";
@@ -394,31 +394,42 @@ for line in sys.stdin:
 
       const asNobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
 
-      it.runIf(engine === "fuse-native")(
-        "by somebody who may not open /dev/fuse names the device and what to do",
-        async () => {
-          const canOpen = await run(asNobody[0]!, [...asNobody.slice(1), "test", "-w", "/dev/fuse"]);
-          if (canOpen.code === 0) return;
-          const failure = await failureOf({}, asNobody);
-          expect(failure).toMatchObject({ code: "ENVIRONMENT" });
-          expect(failure?.message).toContain("/dev/fuse");
-          expect(failure?.message).toContain("run as root");
-        },
-      );
+      it("by somebody who may not open /dev/fuse names the device and what to do", async () => {
+        const canOpen = await run(asNobody[0]!, [...asNobody.slice(1), "test", "-w", "/dev/fuse"]);
+        if (canOpen.code === 0) return;
+        const failure = await failureOf({}, asNobody);
+        expect(failure).toMatchObject({ code: "ENVIRONMENT" });
+        expect(failure?.message).toContain("/dev/fuse");
+        expect(failure?.message).toContain("run as root");
+      });
+
+      // A mount namespace of its own, in which everybody may open /dev/fuse, as on most machines.
+      const nobodyWithFuse = [
+        "unshare",
+        "--mount",
+        "sh",
+        "-c",
+        'mknod -m 666 "$0" c 10 229 && mount --bind "$0" /dev/fuse && exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"',
+      ];
 
       it.runIf(engine === "native")("by somebody who is not root goes through fusermount3", async () => {
         const own = path.join(dir, "nobody's");
         await mkdir(own);
         await chown(own, 65_534, 65_534);
-        const server = new FuseServer({ ...image, mountpoint: own, allowOther: false }, asNobody);
+        const options = { ...image, mountpoint: own, allowOther: false };
+        const server = new FuseServer(options, [...nobodyWithFuse, path.join(dir, "fuse 1")]);
         expect(await server.failure()).toBeUndefined();
-        expect(findMount(own)).toMatchObject({ type: "fuse.skim", source: "test image" });
-        const [setpriv, ...args] = [...asNobody, "cat", path.join(own, "small")];
-        expect((await run(setpriv!, args)).stdout).toBe("The bytes of a layer. ");
+        const inServer = ["--target", String(server.pid), "--mount"];
+        const asOwner = await run("nsenter", [...inServer, ...asNobody, "cat", path.join(own, "small")]);
+        expect(asOwner.stdout).toBe("The bytes of a layer. ");
         // Not even root gets in without allow_other.
-        expect((await run("cat", [path.join(own, "small")])).code).not.toBe(0);
+        expect((await run("nsenter", [...inServer, "cat", path.join(own, "small")])).code).not.toBe(0);
+        const mount = parseMountTable(await readFile(`/proc/${server.pid}/mountinfo`)).find(
+          ({ mountpoint }) => mountpoint === own,
+        );
+        expect(mount).toMatchObject({ type: "fuse.skim", source: "test image" });
+        expect(mount?.options).toEqual(expect.arrayContaining(["ro", "nosuid", "nodev"]));
         await server.close();
-        expect(findMount(own)).toBeUndefined();
       });
 
       it.runIf(engine === "native")(
@@ -426,7 +437,7 @@ for line in sys.stdin:
         async () => {
           const configured = await readFile("/etc/fuse.conf", "utf8").catch(() => "");
           if (/^\s*user_allow_other/m.test(configured)) return;
-          const failure = await failureOf({}, asNobody);
+          const failure = await failureOf({}, [...nobodyWithFuse, path.join(dir, "fuse 2")]);
           expect(failure).toMatchObject({ code: "MOUNT_FAILED" });
           expect(failure?.message).toContain("user_allow_other");
         },

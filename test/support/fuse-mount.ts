@@ -134,6 +134,10 @@ export class FuseServer {
     await this.exited;
   }
 
+  get pid(): number {
+    return this.#child.pid!;
+  }
+
   signal(name: NodeJS.Signals): void {
     this.#child.kill(name);
   }
