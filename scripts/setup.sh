@@ -2,7 +2,7 @@
 # Makes a checkout usable: Debian packages that are missing, npm's packages, the addon, dist/. Each step is skipped when what it would make is
 # newer than what it is made from, so running this again costs a fraction of a second. Sourced or called by demo.sh and test.sh.
 #
-#   scripts/setup.sh [--for run|test]
+#   scripts/setup.sh [--for run|test|bench]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.."
 packages_run=(g++ make python3 libzstd-dev libfuse2 runc)
 packages_demo=(skopeo umoci)
 packages_test=(docker-registry mmdebstrap busybox-static runsc pigz zstd attr libarchive-tools fuse3 umoci skopeo openssl libcap2-bin)
+packages_bench=(fio umoci mmdebstrap e2fsprogs)
 
 purpose=run
 [ "${1:-}" = --for ] && purpose=$2
@@ -33,6 +34,7 @@ case $purpose in
   run) ;;
   demo) wanted+=("${packages_demo[@]}") ;;
   test) wanted+=("${packages_test[@]}") ;;
+  bench) wanted+=("${packages_bench[@]}") ;;
   *) fail "unknown purpose $purpose" ;;
 esac
 missing=()

@@ -1,9 +1,22 @@
 #!/usr/bin/env bash
 # Runs everything that must hold: types, lint, tests. Installs what is missing first.
+#
+#   scripts/test.sh [--long] [arguments of vitest]
+#
+# --long lets the fuzzers (test/fuzz) run for a minute instead of a few seconds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+if [ "${1:-}" = --long ]; then
+  export SKIM_FUZZ_SECONDS=${SKIM_FUZZ_SECONDS:-60}
+  shift
+fi
 scripts/setup.sh --for test
+# Beside the type check, which takes as long as nothing is to be built.
+node scripts/build-sanitized.mjs &
+sanitized=$!
+trap 'kill "$sanitized" 2>/dev/null || true' EXIT
 echo "test: types and lint"
 npm run --silent check
+wait "$sanitized"
 echo "test: vitest"
 exec npx vitest run "$@"

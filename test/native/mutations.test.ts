@@ -1,6 +1,7 @@
 import zlib from "node:zlib";
 import { expect, it } from "vitest";
 import type { CompressionName } from "../../src/native/binding.js";
+import { mutated } from "../support/mutator.js";
 import { gzipMembers, layerBytes, randomIntegers, skippableFrame, zstd, zstdFrames } from "./blobs.js";
 import { decode, type Scan, scan } from "./layer-scan.js";
 
@@ -18,43 +19,11 @@ const blobs: readonly (readonly [CompressionName, Buffer])[] = [
 ];
 const spanBytes = 4096;
 
-/** A copy with one to three small changes. */
-function mutated(bytes: Buffer): Buffer {
-  let copy = Buffer.from(bytes);
-  for (let changes = 1 + random(3); changes > 0; changes--) {
-    const at = random(Math.max(1, copy.length));
-    switch (copy.length === 0 ? 4 : random(6)) {
-      case 0:
-        copy[at]! ^= 1 << random(8);
-        break;
-      case 1:
-        copy[at] = random(256);
-        break;
-      case 2:
-        copy = copy.subarray(0, at);
-        break;
-      case 3:
-        copy = Buffer.concat([copy.subarray(0, at), copy.subarray(at + 1 + random(20))]);
-        break;
-      case 4:
-        copy = Buffer.concat([
-          copy.subarray(0, at),
-          Buffer.alloc(1 + random(20), random(256)),
-          copy.subarray(at),
-        ]);
-        break;
-      default:
-        copy.fill([0, 0xff][random(2)]!, at, Math.min(copy.length, at + 1 + random(8)));
-    }
-  }
-  return copy;
-}
-
 it(`a mutated layer is refused, or scanned to spans that decode to what was scanned (seed ${seed})`, async () => {
   let refused = 0;
   for (let turn = 0; turn < 1200; turn++) {
     const [compression, blob] = blobs[turn % blobs.length]!;
-    const bytes = mutated(blob);
+    const bytes = mutated(blob, random);
     const pieceBytes = 1 + random(5000);
     const scanned = await scan(compression, bytes, { spanBytes, pieceBytes }).catch((error) => error);
     if (scanned instanceof Error) {
@@ -83,8 +52,8 @@ it(`mutated records, windows and bytes give an error or the right bytes (seed ${
     let window = spans[0]!.window;
     let compressed = scanned.blob.subarray(spans[0]!.compressedStart, spans.at(-1)!.compressedEnd);
     const changes = 1 + random(7);
-    if (changes & 1) compressed = mutated(compressed);
-    if (changes & 2) window = mutated(window);
+    if (changes & 1) compressed = mutated(compressed, random);
+    if (changes & 2) window = mutated(window, random);
     if (changes & 4) {
       // The digests stay: with another one nothing could come out.
       const at = random(48) + 80 * random(spans.length);

@@ -146,7 +146,12 @@ const commands = {
     // The native engine keeps the list of who waits itself; fuse-native's readers all wait in the content.
     const state = sessions.at(-1).describe?.();
     const waiting = state === undefined ? held : Number(/waiting requests: (\d+)/.exec(state)[1]);
-    return { operations: sessions.at(-1).operations.snapshot(), waiting, brought, content: content.counters?.snapshot() };
+    return {
+      operations: sessions.at(-1).operations.snapshot(),
+      waiting,
+      brought,
+      content: content.counters?.snapshot(),
+    };
   },
   async unmount({ force }) {
     for (const session of sessions) await session.unmount(force === undefined ? undefined : { force });
@@ -201,14 +206,17 @@ const commands = {
 
 async function mount(mountpoint, signal) {
   const filesystem = new ImageFilesystem({ archive, content });
-  const session = await openEngine(options.engine).mount({ archive, content, filesystem }, {
-    mountpoint,
-    allowOther: options.allowOther,
-    fsName: options.fsName ?? "test image",
-    logger,
-    traceOperations: options.traceOperations ?? false,
-    ...(signal ? { signal } : {}),
-  });
+  const session = await openEngine(options.engine).mount(
+    { archive, content, filesystem },
+    {
+      mountpoint,
+      allowOther: options.allowOther,
+      fsName: options.fsName ?? "test image",
+      logger,
+      traceOperations: options.traceOperations ?? false,
+      ...(signal ? { signal } : {}),
+    },
+  );
   sessions.push(session);
   void session.ended.then(() => tell({ event: "ended", mountpoint }));
   return session;
@@ -247,7 +255,8 @@ try {
   const initResult = Buffer.from(sessions.at(-1)?.initResult?.() ?? []).toString("hex");
   tell({ event: "ready", initResult });
   // Nothing else may keep the process: when its mounts have ended and nobody will send commands, it must end by itself.
-  if (!options.idle) void Promise.all(sessions.map((session) => session.ended))
+  if (!options.idle)
+    void Promise.all(sessions.map((session) => session.ended))
       .then(() => content.close?.())
       .then(closeInput);
 } catch (error) {
