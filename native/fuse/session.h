@@ -27,6 +27,7 @@
 #include "fuse/image-tree.h"
 #include "fuse/metadata.h"
 #include "fuse/operation-names.h"
+#include "fuse/reply-pipe.h"
 #include "fuse/span-waits.h"
 #include "unique-fd.h"
 
@@ -93,7 +94,9 @@ class Session {
   void read(Worker& worker, const fuse_in_header& header, Bytes body);
   void wait(Worker& worker, const fuse_in_header& header, const fuse_read_in& in, uint32_t length);
   bool takeCached(Worker& worker, ReadSlice& slice);
-  bool isVerified(const ReadSlice& slice) const;
+  // The layer's cache where the slice's span is verified in it.
+  std::shared_ptr<CachedLayer> verifiedIn(const ReadSlice& slice) const;
+  bool spliceCached(Worker& worker, const fuse_in_header& header, uint32_t length);
   void bring(Worker& worker, const ReadSlice& slice);
   void interrupt(Bytes body);
   void leave();
@@ -116,6 +119,8 @@ class Session {
   SpanWaits waits_{events_};
   SessionCounters counters_;
   std::vector<std::atomic<std::shared_ptr<CachedLayer>>> layers_;
+  // False for a socket in its place (tests): splice would cut an answer into packets.
+  const bool isDevice_;
 
   mutable std::mutex initMutex_;
   std::optional<InitResult> init_;

@@ -37,15 +37,20 @@ std::vector<PendingReadPtr> SpanWaits::land(uint32_t span, const uint8_t* bytes,
   std::vector<PendingReadPtr> complete;
   for (const auto& read : readers) {
     uint32_t landed = 0;
+    bool isShort = false;
     for (const ReadSlice& slice : read->slices) {
       if (slice.span != span) continue;
       landed++;
-      // The span has the length of its record, which the slice was cut by.
-      if (slice.spanOffset > length || slice.length > length - slice.spanOffset) continue;
+      // The span has the length of its record, which the slice was cut by, unless JavaScript made a mistake.
+      if (slice.spanOffset > length || slice.length > length - slice.spanOffset) {
+        isShort = true;
+        continue;
+      }
       std::memcpy(read->reply.get() + sizeof(fuse_out_header) + slice.into, bytes + slice.spanOffset, slice.length);
     }
     std::lock_guard lock(mutex_);
     if (read->left) continue;
+    read->damaged |= isShort;
     read->lacking -= landed;
     if (read->lacking > 0) continue;
     read->left = true;

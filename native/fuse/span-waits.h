@@ -34,6 +34,7 @@ struct PendingRead {
   // Below the lock of SpanWaits.
   uint32_t lacking = 0;  // slices that have not landed
   bool left = false;     // answered or given up
+  bool damaged = false;  // a span was shorter than its record says: there is nothing to answer with
 };
 using PendingReadPtr = std::shared_ptr<PendingRead>;
 
@@ -50,7 +51,7 @@ class SpanWaits {
   // Registers `read` with the spans of its slices. A read whose interruption came before it is not registered.
   Entered enter(const PendingReadPtr& read);
 
-  // A span is there: copies its bytes to who waits for it. Returns the reads that are complete.
+  // A span is there: copies its bytes to who waits for it. Returns the reads that are complete (or `damaged`).
   std::vector<PendingReadPtr> land(uint32_t span, const uint8_t* bytes, size_t length);
 
   // A span could not be had: returns the reads that waited for it, which are to be failed.

@@ -144,7 +144,7 @@ export class NativeSession implements FuseSession {
       reads_total: counts.reads,
       read_bytes_total: counts.readBytes,
       read_failures_total: counts.failedReads,
-      disk_spans_total: counts.cachedSpans,
+      disk_spans_total: counts.cachedSpans + counts.verifiedSpans,
     };
   }
 

@@ -113,7 +113,10 @@ async function findRecord(records: MountRecords, directoryOrId: string): Promise
   const byId = directoryOrId.includes("/") ? undefined : await records.find(directoryOrId);
   if (byId) return byId;
   const mountpoint = await resolveDeadOrAlive(directoryOrId);
-  return (await records.list()).find((record) => record.lower === mountpoint);
+  const there = (await records.list()).filter((record) => record.lower === mountpoint);
+  // A server that died some time ago may have left a record of the same directory: what is mounted there now comes first.
+  const source = findMount(mountpoint)?.source;
+  return there.find((record) => source === `skim:${record.id}`) ?? there[0];
 }
 
 /** A skim mount whose record is gone (run directory deleted): the kernel still knows it. */

@@ -96,7 +96,7 @@ export interface NativeBinding {
   ): SessionHandle;
   /** From now on reads look into these files for spans of the layer (its position in the archive) first; null: into none. Does not block. */
   sessionAttach(session: SessionHandle, layer: number, cache: CacheHandle | null): void;
-  /** The verified bytes of a span that was wanted. Copied to the reads that wait for it (up to what they asked for); does not block otherwise. */
+  /** The verified bytes of a span that was wanted. Copied to the reads that wait for it; does not block otherwise. Too few: those get EIO. */
   sessionLanded(session: SessionHandle, span: number, bytes: Uint8Array): void;
   /** A span that was wanted cannot be had: reads that wait for it get `errno` (positive). Does not block. */
   sessionFailed(session: SessionHandle, span: number, errno: number): void;
