@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- SUITE [options]`: bundles bench/main.ts and the process that serves its mounts into dist/bench, and runs it; node 20 cannot run
+ * `npm run bench -- SCENARIO [options]`: bundles bench/main.ts and the process that serves its mounts into dist/bench, and runs it; node 20 cannot run
  * TypeScript, and a bundle starts as the shipped programs do. Modules that look for files of the package must lie two directories below its root
  * (scripts/build-ts.mjs), and in dist/bench they do.
  *
@@ -24,7 +24,8 @@ rmSync(built, { recursive: true, force: true });
 const bundle = await rolldown({
   input: {
     main: path.join(root, "bench/main.ts"),
-    "image-server": path.join(root, "bench/support/image-server-main.ts"),
+    // Beside main.js: bench/engine/server.ts starts it.
+    server: path.join(root, "bench/engine/server-main.ts"),
   },
   platform: "node",
   // An addon that finds its binary from where it lies, and optional.

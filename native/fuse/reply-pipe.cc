@@ -13,18 +13,31 @@ constexpr size_t pageBytes = 4096;
 constexpr int pipeBytesWanted = 2 * 1024 * 1024;
 constexpr int pipeBytesAllowed = 1024 * 1024;
 
-}  // namespace
-
-bool ReplyPipe::open() {
+// Slots of the largest pipe that may be had; 0 where none.
+size_t openPipe(UniqueFd& out, UniqueFd& in) {
   int ends[2];
-  if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return false;
-  out_ = UniqueFd(ends[0]);
-  in_ = UniqueFd(ends[1]);
+  if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return 0;
+  out = UniqueFd(ends[0]);
+  in = UniqueFd(ends[1]);
   int bytes = fcntl(ends[1], F_SETPIPE_SZ, pipeBytesWanted);
   if (bytes < 0) bytes = fcntl(ends[1], F_SETPIPE_SZ, pipeBytesAllowed);
   if (bytes < 0) bytes = fcntl(ends[1], F_GETPIPE_SZ);
-  slots_ = bytes > 0 ? static_cast<size_t>(bytes) / pageBytes : 0;
-  return true;
+  return bytes > 0 ? static_cast<size_t>(bytes) / pageBytes : 0;
+}
+
+}  // namespace
+
+uint16_t ReplyPipe::readPagesMax() {
+  UniqueFd out;
+  UniqueFd in;
+  constexpr uint16_t most = 256;
+  // Bytes that do not start on a page touch one more; the header takes one.
+  return openPipe(out, in) >= most + 2 ? most : most / 2;
+}
+
+bool ReplyPipe::open() {
+  slots_ = openPipe(out_, in_);
+  return slots_ > 0;
 }
 
 bool ReplyPipe::send(int fuseFd, const fuse_out_header& header, std::span<const Piece> pieces) {

@@ -22,9 +22,8 @@ namespace {
 constexpr size_t requestBytesMax = 16 * 1024;
 constexpr uint32_t writeBytesMax = 4096;
 
-// What a READ can ask for without a buffer of its own: 256 pages, the most that the kernel puts into one request unless it was configured otherwise.
+// What a READ can ask for without a buffer of its own: 256 pages, the most that the INIT reply allows.
 constexpr size_t readBytesUsual = 1024 * 1024;
-constexpr uint16_t readPagesMax = 256;
 // A READ for more than this is none of a kernel's.
 constexpr size_t readBytesMax = 64 * 1024 * 1024;
 
@@ -272,7 +271,7 @@ void Session::init(Worker& worker, const fuse_in_header& header, Bytes body) {
   out.congestion_threshold = congestionThreshold;
   out.max_write = writeBytesMax;
   out.time_gran = 1;
-  out.max_pages = readPagesMax;
+  out.max_pages = ReplyPipe::readPagesMax();
   {
     std::lock_guard lock(initMutex_);
     init_ = InitResult{1, out.minor, agreed};

@@ -1,0 +1,22 @@
+/** The scenario `engine`: what the FUSE engines cost beside the same tree on ext4. */
+import type { Bench, Measured } from "./bench.js";
+import { measureNumpy, measureRandom, measureSequential } from "./data-figures.js";
+import { measureFirstStat, measureMemory, measureWalk } from "./metadata-figures.js";
+
+/** By the name that --only takes. */
+export const engineFigures: Readonly<Record<string, (bench: Bench) => Promise<Measured>>> = {
+  walk: measureWalk,
+  numpy: measureNumpy,
+  sequential: measureSequential,
+  random: measureRandom,
+  "first-stat": measureFirstStat,
+  memory: measureMemory,
+};
+
+export const enginePrograms = ["fio", "umoci", "mmdebstrap", "mkfs.ext4", "tar", "dd"];
+
+export const engineMethod = `Method: systems take turns, one measurement at a time; medians of all rounds, with the lowest and the highest.
+Every measurement has a mount of its own ("cold": the kernel has no name, inode or page of it) below an overlay with an empty upper. What is read is in
+skim's cache directory, and its files in the page cache. ext4 is the same tree extracted on an ext4 in a file on a loop device, mounted anew each time
+under the same overlay; its file is in the page cache too. Unless said otherwise a server process is up already, has mounted before, and has verified
+each span that it reads.`;
