@@ -406,7 +406,8 @@ void Session::bring(Worker& worker, const ReadSlice& slice) {
       return;
     }
   }
-  events_.push(EventKind::spanWanted, slice.span);
+  // Its reader may have gone meanwhile.
+  waits_.want(slice.span);
 }
 
 void Session::landed(uint32_t span, const uint8_t* bytes, size_t length) { answerLater(waits_.land(span, bytes, length), 0); }

@@ -25,6 +25,12 @@ SpanWaits::Entered SpanWaits::enter(const PendingReadPtr& read) {
   return entered;
 }
 
+// Below the lock, like the opposite in leave(): what is said of one span comes in the order in which it was so.
+void SpanWaits::want(uint32_t span) {
+  std::lock_guard lock(mutex_);
+  if (spans_.contains(span)) events_.push(EventKind::spanWanted, span);
+}
+
 std::vector<PendingReadPtr> SpanWaits::land(uint32_t span, const uint8_t* bytes, size_t length) {
   std::vector<PendingReadPtr> readers;
   {

@@ -40,7 +40,7 @@ using PendingReadPtr = std::shared_ptr<PendingRead>;
 
 class SpanWaits {
  public:
-  // `events` is told of spans that nobody waits for any more.
+  // `events` is told of spans that JavaScript must bring, and of those that nobody waits for any more.
   explicit SpanWaits(EventQueue& events) : events_(events) {}
 
   struct Entered {
@@ -50,6 +50,9 @@ class SpanWaits {
   };
   // Registers `read` with the spans of its slices. A read whose interruption came before it is not registered.
   Entered enter(const PendingReadPtr& read);
+
+  // Says that JavaScript must bring a span, if anybody still waits for it.
+  void want(uint32_t span);
 
   // A span is there: copies its bytes to who waits for it. Returns the reads that are complete (or `damaged`).
   std::vector<PendingReadPtr> land(uint32_t span, const uint8_t* bytes, size_t length);

@@ -57,6 +57,8 @@ export async function serveControlSocket(file: string, handler: ControlHandler):
 
 function answerRequests(socket: Socket, handler: ControlHandler, unanswered: Set<Promise<void>>): void {
   socket.on("error", () => socket.destroy());
+  // Whoever asked for the shutdown keeps its connection until this process is gone, and must not keep the process.
+  socket.unref();
   let pending = "";
   socket.setEncoding("utf8");
   socket.on("data", (text: string) => {

@@ -26,6 +26,19 @@ export function isRunning(identity: ProcessIdentity): boolean {
   return identifyProcess(identity.pid)?.startTicks === identity.startTicks;
 }
 
+/** The kernel tells nobody but a parent that a process has ended, so its end is looked for this often. */
+const endWatchMs = 5;
+
+/** Resolves when the process has ended: to false where that takes longer than `limitMs`. */
+export async function processEnded(identity: ProcessIdentity, limitMs: number): Promise<boolean> {
+  const endsAt = performance.now() + limitMs;
+  while (isRunning(identity)) {
+    if (performance.now() >= endsAt) return false;
+    await new Promise((resolve) => setTimeout(resolve, endWatchMs));
+  }
+  return true;
+}
+
 /** Sends a signal to exactly this process; false when it is gone. */
 export function signalProcess(identity: ProcessIdentity, signal: NodeJS.Signals): boolean {
   if (!isRunning(identity)) return false;

@@ -15,7 +15,7 @@ import { unmountOverlay } from "../overlay/overlay-unmount.js";
 import { destroyContainer } from "../runtime/container.js";
 import { callControlSocket } from "./control-socket.js";
 import type { MountRecord, MountRecords } from "./mount-record.js";
-import { isRunning, signalProcess } from "./process-identity.js";
+import { isRunning, processEnded, signalProcess } from "./process-identity.js";
 
 /** A server that has unmounted has only files to close. */
 const endTimeoutMs = 15_000;
@@ -82,6 +82,8 @@ async function stopServer(records: MountRecords, record: MountRecord, options: U
     );
   }
   if (reply) await Promise.race([reply.closed, timePassed(endTimeoutMs)]);
+  // Its connections close a little before it has ended, with the exit code that somebody may wait for.
+  if (reply && record.server) await processEnded(record.server, endTimeoutMs);
   // A server that ended as it should has nothing more to tell; the log of one that died stays.
   if (reply) await rm(record.logFile, { force: true });
   // Only a server that died, or never came as far as its socket, leaves this to do.

@@ -94,6 +94,15 @@ describe("the command line", () => {
     expect(await host.leftovers()).toEqual([]);
   });
 
+  it("ends a mount in the foreground with exit code 0 when it is unmounted from elsewhere", async () => {
+    const mountpoint = await makeTempDir("foreground");
+    const child = host.start(["mount", archive, mountpoint, "--foreground", "--id", "foreground"]);
+    const ended = resultOf(child);
+    await once(child.stdout!, "data");
+    await host.ok(["umount", "foreground"]);
+    expect(await ended).toMatchObject({ code: 0, signal: null, stderr: "" });
+  });
+
   it("keeps a mount in the foreground that is in use at the first interrupt, says so, and takes it away at the second", async () => {
     const mountpoint = await makeTempDir("mnt");
     const child = host.start(["mount", archive, mountpoint, "--foreground"]);
