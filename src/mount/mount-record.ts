@@ -9,6 +9,7 @@ import { link, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/p
 import path from "node:path";
 import { z } from "zod";
 import { SkimError, systemErrorCode } from "../base/errors.js";
+import { identifyProcess } from "./process-identity.js";
 
 const processSchema = z.object({ pid: z.number().int(), startTicks: z.number() });
 
@@ -89,6 +90,15 @@ export class MountRecords {
     await rename(beside, this.#file(record.id));
   }
 
+  /** Takes away what processes that were killed while they wrote a record have left beside it. */
+  async removeHalfWritten(): Promise<void> {
+    for (const name of await this.#names()) {
+      const pid = /\.(\d+)\.new$/.exec(name)?.[1];
+      if (pid === undefined || identifyProcess(Number(pid))) continue;
+      await rm(path.join(this.#directory, name), { force: true });
+    }
+  }
+
   async remove(id: string): Promise<void> {
     await rm(this.#file(id), { force: true });
   }
@@ -104,10 +114,7 @@ export class MountRecords {
   }
 
   async list(): Promise<MountRecord[]> {
-    const names = await readdir(this.#directory).catch((error: unknown) => {
-      if (systemErrorCode(error) === "ENOENT") return [];
-      throw error;
-    });
+    const names = await this.#names();
     const ids = names.filter((name) => name.endsWith(".json")).map((name) => name.slice(0, -".json".length));
     const records = await Promise.all(ids.sort().map((id) => this.find(id)));
     return records.filter((record) => record !== undefined);
@@ -116,6 +123,13 @@ export class MountRecords {
   /** Unix socket on which the server of `id` answers; see control-socket.ts. */
   socketFile(id: string): string {
     return path.join(this.#directory, `${id}.sock`);
+  }
+
+  async #names(): Promise<string[]> {
+    return await readdir(this.#directory).catch((error: unknown) => {
+      if (systemErrorCode(error) === "ENOENT") return [];
+      throw error;
+    });
   }
 
   #file(id: string): string {

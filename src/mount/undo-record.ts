@@ -103,6 +103,7 @@ function timePassed(ms: number): Promise<void> {
  * mounted as a whole is not touched, whatever has become of its server: its writable layer may be all there is of somebody's work.
  */
 export async function sweepAbandoned(records: MountRecords, logger: Logger): Promise<void> {
+  await records.removeHalfWritten();
   for (const record of await records.list()) {
     if (record.complete || !record.owner || isRunning(record.owner)) continue;
     // Its server knows that the owner is gone, and is at it.

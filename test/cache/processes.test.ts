@@ -27,13 +27,15 @@ test("processes that share a directory read each other's spans, also while other
     });
     return {
       child,
+      // Listened for from the start: it may be up before anybody waits.
+      started: once(child.stdout, "data"),
       closed: once(child, "close"),
       outcome: () => JSON.parse(output.split("\n")[1]!) as Outcome,
     };
   };
   const killed = [start(), start()];
-  for (const { child } of killed) {
-    await once(child.stdout, "data");
+  for (const { child, started } of killed) {
+    await started;
     child.kill("SIGKILL");
   }
   const workers = [start(), start()];
