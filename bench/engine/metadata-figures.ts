@@ -8,6 +8,9 @@ import { rowsByTurns } from "./rounds.js";
 import { BenchServer } from "./server.js";
 import { ext4System, fuseSystem, onStage, type System } from "./systems.js";
 
+const small = 1_000;
+const large = 500_000;
+
 /** `%s` makes find stat what it would otherwise only list. */
 async function walk(root: string, signal: AbortSignal): Promise<number> {
   return (await run("find", [root, "-printf", "%s\n"], { signal, discard: true })).milliseconds;
@@ -61,8 +64,30 @@ export async function measureWalk({ images, workDir, rounds, signal }: Bench): P
   };
 }
 
-const small = 1_000;
-const large = 500_000;
+/** The synthetic tree: what grows with the number of files, and what does not. fuse-native is left out: it takes half a minute a walk. */
+export async function measureLargeWalk({ images, workDir, rounds, signal }: Bench): Promise<Measured> {
+  const ext4 = await images.manyOnExt4(large);
+  const rows = await withServers(await images.many(large), ["native"], ([native]) =>
+    rowsByTurns(
+      rounds,
+      "ms",
+      [ext4System(ext4.image, ext4.subdirectory), fuseSystem(native!)].map((system) => ({
+        system: system.name,
+        measure: () => onStage(system, workDir, ({ merged }) => walk(merged, signal)),
+      })),
+    ),
+  );
+  return {
+    figures: [
+      {
+        name: "walk-large",
+        title: `cold find -printf %s through overlayfs, ${large} files`,
+        rows,
+        comparisons: [{ row: "native", against: "ext4", target: { atMost: 2 } }],
+      },
+    ],
+  };
+}
 
 /** One mount by a server that is up; from the request to mount until a stat from another process has come back. */
 export async function measureFirstStat({ images, workDir, rounds, signal }: Bench): Promise<Measured> {

@@ -1,11 +1,12 @@
 /** The scenario `engine`: what the FUSE engines cost beside the same tree on ext4. */
 import type { Bench, Measured } from "./bench.js";
 import { measureNumpy, measureRandom, measureSequential } from "./data-figures.js";
-import { measureFirstStat, measureMemory, measureWalk } from "./metadata-figures.js";
+import { measureFirstStat, measureLargeWalk, measureMemory, measureWalk } from "./metadata-figures.js";
 
 /** By the name that --only takes. */
 export const engineFigures: Readonly<Record<string, (bench: Bench) => Promise<Measured>>> = {
   walk: measureWalk,
+  "walk-large": measureLargeWalk,
   numpy: measureNumpy,
   sequential: measureSequential,
   random: measureRandom,
