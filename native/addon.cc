@@ -7,6 +7,7 @@
 #include "fuse/bindings.h"
 #include "gzip/bindings.h"
 #include "posix/bindings.h"
+#include "unpack/bindings.h"
 
 namespace {
 
@@ -37,6 +38,10 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add<skim::sessionDescribe>(exports, "sessionDescribe");
   add<skim::operationNameOf>(exports, "operationName");
   add<skim::printSessionsOn>(exports, "printSessionsOn");
+  add<skim::treeWriterOpen>(exports, "treeWriterOpen");
+  add<skim::treeWriterRun>(exports, "treeWriterRun");
+  add<skim::stageBytes>(exports, "stageBytes");
+  add<skim::exchangeNames>(exports, "exchangeNames");
   add<skim::mountFilesystem>(exports, "mount");
   add<skim::unmountFilesystem>(exports, "umount");
   add<skim::socketPair>(exports, "socketPair");

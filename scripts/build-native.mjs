@@ -21,5 +21,5 @@ const args = ["configure", "build", ...options];
 const { status, error } = spawnSync(process.execPath, [nodeGyp, ...args], { stdio: "inherit" });
 if (error) throw error;
 if (status !== 0)
-  console.error("skim: the native addon was not built; it needs: apt-get install -y g++ make python3 libzstd-dev");
+  console.error("skim: the native addon was not built; it needs: apt-get install -y g++ make python3 libisal-dev libzstd-dev");
 process.exit(status ?? 1);

@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # What skim itself needs, what the demo adds, and what only tests use.
-packages_run=(g++ make python3 libzstd-dev libfuse2 runc)
+packages_run=(g++ make python3 libisal-dev libzstd-dev libfuse2 runc)
 packages_demo=(skopeo umoci)
 packages_test=(docker-registry mmdebstrap busybox-static runsc pigz zstd attr libarchive-tools fuse3 umoci skopeo openssl libcap2-bin)
 packages_bench=(fio umoci mmdebstrap e2fsprogs)
@@ -63,7 +63,7 @@ newer() {
   shift
   [ ! -e "$target" ] || [ -n "$(find "$@" -type f -newer "$target" -print -quit)" ]
 }
-if newer native/build/Release/skim.node native/*.cc native/*.h native/fuse native/gzip native/posix native/binding.gyp; then
+if newer native/build/Release/skim.node native/*.cc native/*.h native/fuse native/gzip native/posix native/unpack native/binding.gyp; then
   echo "setup: building the native addon"
   log=$(mktemp)
   npm run --silent build:native >"$log" 2>&1 || { tail -n 40 "$log" >&2; fail "the addon does not build; see above"; }

@@ -19,6 +19,7 @@ import { addRootfsCommand } from "./commands/rootfs.js";
 import { addRunCommand } from "./commands/run.js";
 import { addStatCommand } from "./commands/stat.js";
 import { addTreeCommand } from "./commands/tree.js";
+import { addUnpackCommand } from "./commands/unpack.js";
 import { addVerifyCommand } from "./commands/verify.js";
 
 /** What docker, podman and skim say when they themselves fail. */
@@ -44,6 +45,7 @@ addUmountCommand(program);
 addRootfsCommand(program);
 addBundleCommand(program);
 addRunCommand(program);
+addUnpackCommand(program);
 addPsCommand(program);
 addStatsCommand(program);
 addRegistryCommand(program);

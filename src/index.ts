@@ -37,6 +37,7 @@ export {
   umountRootfs,
 } from "./mount/rootfs.js";
 export { type RanImage, type RunImageOptions, runImage } from "./mount/run-image.js";
+export { type UnpackedImage, type UnpackImageOptions, unpackImage } from "./mount/unpack-image.js";
 export type { SeedDirectory } from "./overlay/seed-directory.js";
 export {
   type EmbeddedRegistry,

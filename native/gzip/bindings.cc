@@ -70,7 +70,8 @@ Napi::Value runOn(const Napi::CallbackInfo& info, Handle<Resource>& handle, std:
 
 Napi::Value scannerOpen(const Napi::CallbackInfo& info) {
   const Compression compression = compressionArgument(info, 0);
-  const auto spanBytes = static_cast<uint32_t>(integerArgument(info, 1, Scanner::spanBytesMin, Scanner::spanBytesMax));
+  const auto spanBytes = static_cast<uint32_t>(integerArgument(info, 1, 0, Scanner::spanBytesMax));
+  if (spanBytes > 0 && spanBytes < Scanner::spanBytesMin) integerArgument(info, 1, Scanner::spanBytesMin, Scanner::spanBytesMax);
   return ScannerHandle::wrap(info.Env(), std::make_unique<Scanner>(compression, spanBytes));
 }
 

@@ -19,14 +19,18 @@
 //
 // Plain bytes can restart anywhere: a span is cut when it has spanBytes.
 //
+// Who wants the bytes and no index (a full unpack) asks for no spans: then nothing of the above happens, and ISA-L inflates.
+//
 // Three hashes run along: of the blob, of the uncompressed stream, of the open span. On CPUs without SHA instructions they cost as much
 // as inflating, so two of them run beside it on a thread of their own (hash-thread.cc), on bytes that were just produced.
 
 #include "gzip/scanner.h"
 
 #include <algorithm>
+#include <limits>
 #include <string>
 
+#include "gzip/isal-stream.h"
 #include "gzip/plain-stream.h"
 #include "gzip/zstd-stream.h"
 
@@ -41,12 +45,18 @@ constexpr size_t stepBytes = 128u << 10;
 Scanner::Scanner(Compression compression, uint32_t spanBytes)
     : compression_(compression),
       spanBytes_(spanBytes),
-      spanLimit_(compression == Compression::none ? spanBytes : 4 * spanBytes) {
+      spanLimit_(spanBytes == 0 ? std::numeric_limits<uint64_t>::max()
+                                : (compression == Compression::none ? 1 : 4) * uint64_t{spanBytes}) {
+  if (spanBytes > 0) ledger_.emplace();
   switch (compression) {
     case Compression::none:
       stream_ = std::make_unique<PlainStream>();
       break;
     case Compression::gzip: {
+      if (!ledger_) {
+        stream_ = std::make_unique<IsalStream>();
+        break;
+      }
       auto gzip = std::make_unique<GzipStream>(GzipStream::Checksums::verify);
       gzip_ = gzip.get();
       stream_ = std::move(gzip);
@@ -88,8 +98,8 @@ size_t Scanner::read(std::span<uint8_t> output) {
 size_t Scanner::inflateInto(std::span<uint8_t> output) {
   size_t filled = 0;
   while (filled < output.size()) {
-    const size_t spanRoom = spanLimit_ - ledger_.openLength();
-    const auto room = output.subspan(filled, std::min({output.size() - filled, spanRoom, stepBytes}));
+    const uint64_t spanRoom = ledger_ ? spanLimit_ - ledger_->openLength() : spanLimit_;
+    const auto room = output.subspan(filled, std::min<uint64_t>({output.size() - filled, spanRoom, stepBytes}));
     const Step step = stream_->step(piece_, room);
 
     const Bytes taken = piece_.first(step.consumed);
@@ -97,20 +107,21 @@ size_t Scanner::inflateInto(std::span<uint8_t> output) {
       piece_ = piece_.subspan(taken.size());
       position_ += taken.size();
       lastByte_ = taken.back();
-      ledger_.follow(taken);
+      if (ledger_) ledger_->follow(taken);
     }
     if (step.produced > 0) {
       const Bytes made = room.first(step.produced);
       filled += made.size();
+      uncompressedBytes_ += made.size();
       hashThread_.update(uncompressedHash_, made);
-      ledger_.append(made);
+      if (ledger_) ledger_->append(made);
     }
 
     if (step.boundary == Boundary::block) {
-      noteBlock();
+      if (ledger_) noteBlock();
     } else if (step.boundary == Boundary::member) {
-      noteMember();
-    } else if (ledger_.openLength() == spanLimit_ && (step.held || stream_->outstandingBytes())) {
+      if (ledger_) noteMember();
+    } else if (ledger_ && ledger_->openLength() == spanLimit_ && (step.held || stream_->outstandingBytes())) {
       noteFullSpan();
     } else if (step.consumed == 0 && step.produced == 0) {
       if (!piece_.empty()) throw StreamError("decompression stands still");
@@ -121,45 +132,45 @@ size_t Scanner::inflateInto(std::span<uint8_t> output) {
 }
 
 void Scanner::noteBlock() {
-  const bool due = ledger_.openLength() >= spanBytes_;
-  const bool better = ledger_.openLength() == 0 && ledger_.openRestart() == Restart::none;
+  const bool due = ledger_->openLength() >= spanBytes_;
+  const bool better = ledger_->openLength() == 0 && ledger_->openRestart() == Restart::none;
   if (!due && !better) return;
   std::array<uint8_t, windowBytesMax> window;
   const size_t windowLength = gzip_->copyWindow(window);
   const unsigned startBit = gzip_->startBit();
-  ledger_.cutAtBlock(position_, startBit == 0 ? position_ : position_ - 1, startBit,
+  ledger_->cutAtBlock(position_, startBit == 0 ? position_ : position_ - 1, startBit,
                      std::make_unique<WindowProbe>(Bytes(window).first(windowLength), startBit, lastByte_));
 }
 
 void Scanner::noteMember() {
-  if (ledger_.uncompressedBytes() > memberOffset_) {
-    memberOffset_ = ledger_.uncompressedBytes();
+  if (uncompressedBytes_ > memberOffset_) {
+    memberOffset_ = uncompressedBytes_;
     dataEnd_ = position_ - stream_->trailerBytes();
   }
-  if (ledger_.openLength() >= spanBytes_ || ledger_.openLength() == 0) ledger_.cutAtMember(dataEnd_, position_);
-  ledger_.endMember();
+  if (ledger_->openLength() >= spanBytes_ || ledger_->openLength() == 0) ledger_->cutAtMember(dataEnd_, position_);
+  ledger_->endMember();
 }
 
 void Scanner::noteFullSpan() {
   if (compression_ == Compression::none)
-    ledger_.cutAtMember(position_, position_);
+    ledger_->cutAtMember(position_, position_);
   else
-    ledger_.cutAnywhere(position_ + stream_->outstandingBytes().value_or(0));
+    ledger_->cutAnywhere(position_ + stream_->outstandingBytes().value_or(0));
 }
 
 ScanResult Scanner::finish() {
   if (failure_) throw *failure_;
   if (!piece_.empty()) throw misuse("the piece before is not used up");
   if (!stream_->atEnd()) fail("the data ends early");
-  ledger_.finish(compression_ == Compression::none ? position_ : dataEnd_);
+  if (ledger_) ledger_->finish(compression_ == Compression::none ? position_ : dataEnd_);
   ScanResult result{
       .blobSha256 = blobHash_.finish(),
       .uncompressedSha256 = uncompressedHash_.finish(),
       .compressedBytes = position_,
-      .uncompressedBytes = ledger_.uncompressedBytes(),
+      .uncompressedBytes = uncompressedBytes_,
       .trailingBytes = stream_->trailingBytes(),
-      .spanRecords = ledger_.encodeRecords(),
-      .windows = ledger_.takeWindows(),
+      .spanRecords = ledger_ ? ledger_->encodeRecords() : std::vector<uint8_t>(),
+      .windows = ledger_ ? ledger_->takeWindows() : std::vector<uint8_t>(),
   };
   release(misuse("the scan is finished"));
   return result;

@@ -31,6 +31,7 @@ class Scanner {
   static constexpr uint32_t spanBytesMin = 1u << 10;
   static constexpr uint32_t spanBytesMax = spanLengthMax / 4;
 
+  // `spanBytes` 0: hashes only, no spans; restart points are not looked for, which takes half the time.
   Scanner(Compression compression, uint32_t spanBytes);
 
   // Takes the next piece; the one before is used up. `compressed` must stay as it is until it is used up.
@@ -52,20 +53,21 @@ class Scanner {
 
   const Compression compression_;
   const uint32_t spanBytes_;
-  const uint32_t spanLimit_;
+  const uint64_t spanLimit_;
   std::unique_ptr<LayerStream> stream_;
-  GzipStream* gzip_ = nullptr;  // stream_ where it is one
+  GzipStream* gzip_ = nullptr;  // stream_ where it is one, and spans are noted
 
   Bytes piece_;
   bool pieceHashed_ = true;
   uint64_t position_ = 0;  // bytes of the blob that the stream has taken
   uint8_t lastByte_ = 0;   // the last of them
+  uint64_t uncompressedBytes_ = 0;
   uint64_t dataEnd_ = 0;   // behind the last byte of the last member that gave output, without its trailer
   uint64_t memberOffset_ = 0;  // uncompressed bytes up to there
   Sha256 blobHash_;
   Sha256 uncompressedHash_;
   HashThread hashThread_;  // behind the hashes it works on
-  SpanLedger ledger_;
+  std::optional<SpanLedger> ledger_;  // absent where no spans are noted
   std::optional<CodedError> failure_;  // what every call throws from now on
 };
 

@@ -51,13 +51,19 @@ export function withCommonOptions(command: Command, options: { json?: boolean | 
 /** Adds the options of commands that talk to registries. */
 export function withRegistryOptions(command: Command): Command {
   return withInsecureRegistryOption(
-    command
-      .option(
-        "--platform <os/arch[/variant]>",
-        "platform of a multi-platform image (default: this host's)",
-        parsePlatform,
-      )
-      .option("--span-size <bytes>", "uncompressed bytes between restart points", wholeNumber),
+    withPlatformOption(command).option(
+      "--span-size <bytes>",
+      "uncompressed bytes between restart points",
+      wholeNumber,
+    ),
+  );
+}
+
+export function withPlatformOption(command: Command): Command {
+  return command.option(
+    "--platform <os/arch[/variant]>",
+    "platform of a multi-platform image (default: this host's)",
+    parsePlatform,
   );
 }
 

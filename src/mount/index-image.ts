@@ -9,7 +9,6 @@ import { SkimError } from "../base/errors.js";
 import { type Logger, silentLogger } from "../base/logger.js";
 import { noProgress, type Progress } from "../base/progress.js";
 import { resolveSettings, type SettingsInput } from "../base/settings.js";
-import { type ImageConfig, parseImageConfig } from "../image/config.js";
 import type { Digest } from "../image/digest.js";
 import { type Platform, platformText } from "../image/platform.js";
 import { parseReference, referenceText } from "../image/reference.js";
@@ -21,6 +20,7 @@ import { openImageSource } from "../registry/open-image-source.js";
 import type { ImageTree, TreeNode } from "../tree/image-tree.js";
 import { mergeLayers } from "../tree/merge-layers.js";
 import { storedArchiveFile } from "./archive-store.js";
+import { configOf } from "./image-config.js";
 
 export interface IndexImageOptions {
   /** Name of an image, as on the command line. */
@@ -86,7 +86,7 @@ export async function indexResolvedImage(
   if (options.output) await requireDirectoryOf(output);
   else await makeArchiveDirectory(output);
 
-  const config = parseConfig(image);
+  const config = configOf(image);
   const store = new LayerStore(settings.cacheDir);
   const indexer = new LayerIndexer({ store, native: loadNative(), settings, logger });
   const layers = await indexer.index(
@@ -129,18 +129,6 @@ export async function indexResolvedImage(
     durationMs,
     warnings,
   };
-}
-
-function parseConfig(image: ResolvedImage): ImageConfig {
-  const where = `config ${image.config.digest} of ${referenceText(image.reference)}`;
-  const config = parseImageConfig(image.configBytes, where);
-  if (config.diffIds.length !== image.layers.length) {
-    throw new SkimError(
-      "IMAGE_INVALID",
-      `${where}: ${config.diffIds.length} diffIds for ${image.layers.length} layers; is this a container image?`,
-    );
-  }
-  return config;
 }
 
 /** Before anything is fetched: a mistyped output path is known at once, not after minutes. */

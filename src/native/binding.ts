@@ -14,7 +14,7 @@ export interface NativeBinding {
    * Opens a scanner for one layer blob. It inflates, hashes, and notes where decompression can restart.
    * `compression` is one of `Compression`; spans are cut at the first restart point at or after `spanBytes` of output, and
    * without a restart point once they hold 4 x `spanBytes` (such a span is decoded from the last restart before it).
-   * `spanBytes` is 1 KiB to 16 MiB.
+   * `spanBytes` is 1 KiB to 16 MiB; or 0: no spans are noted, which takes less than half the time.
    */
   scannerOpen(compression: number, spanBytes: number): ScannerHandle;
   /** Gives the next piece of the blob. The one before must have been used up (scannerRead gave 0). Does not block. */
@@ -116,6 +116,32 @@ export interface NativeBinding {
   /** Takes a signal over: it makes a thread write the state of all sessions to standard error, also while JavaScript stands still. */
   printSessionsOn(signal: number): void;
 
+  // -- unpack/: trees of files -------------------------------------------------------------------------------------
+
+  /**
+   * A writer of a tree below the directory `root`. `sources` are files that contents come from, `staging` a directory of staged files or -1. Without
+   * `keepOwners` nothing is chowned. Descriptors are copied. Throws what fcntl(2) says.
+   */
+  treeWriterOpen(
+    root: number,
+    sources: readonly number[],
+    staging: number,
+    keepOwners: boolean,
+  ): TreeWriterHandle;
+  /**
+   * Obeys instructions (native/unpack/instructions.h). Nothing they name is outside the root, no symlink is followed, and what is made must not
+   * be there. Several calls may be under way on one writer. Thread pool. Rejects with the errno of the first failure, its `path` counted
+   * from the root; what was made by then stays.
+   */
+  treeWriterRun(writer: TreeWriterHandle, instructions: Uint8Array): Promise<TreeWritten>;
+  /**
+   * Writes parts of `bytes` into files of a directory that are named by numbers and made where they are missing. `ranges` are four numbers each: number of
+   * the file, offset in it, offset in `bytes`, length. Resolves to the CRC-32 of these bytes that goes on from `crc`. Thread pool.
+   */
+  stageBytes(directory: number, bytes: Uint8Array, ranges: Float64Array, crc: number): Promise<number>;
+  /** renameat2(2), RENAME_EXCHANGE: two names of one filesystem change places, as one step. EINVAL where the filesystem cannot. */
+  exchangeNames(one: Uint8Array, other: Uint8Array): void;
+
   // -- posix/: what node:fs lacks -----------------------------------------------------------------------------------
 
   /** mount(2). Thread pool. `data` longer than a page minus one is refused with EINVAL: the kernel would cut it silently. */
@@ -163,6 +189,23 @@ export interface CacheHandle {
 }
 export interface SessionHandle {
   readonly [handleBrand]: "session";
+}
+export interface TreeWriterHandle {
+  readonly [handleBrand]: "tree writer";
+}
+
+/** What a list of instructions came to. */
+export interface TreeWritten {
+  /** Bytes of files that share their blocks with the source. */
+  readonly clonedBytes: number;
+  /** That the kernel copied, and that were read and written. */
+  readonly copiedBytes: number;
+  readonly writtenBytes: number;
+  /**
+   * What could not be made: "d" and a path for a device (EPERM), "x", a path and a name for an extended attribute that the filesystem cannot hold.
+   * Path and name end with NUL.
+   */
+  readonly skipped: Uint8Array;
 }
 
 /** What a session tells; the number that goes with each. */

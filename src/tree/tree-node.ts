@@ -142,6 +142,13 @@ function keptXattrs(entry: LayerEntry, report: LayerReport): readonly Xattr[] {
         "has an extended attribute whose name no system can hold",
       );
     if (hostXattrs.has(name)) continue;
+    if (name.startsWith("user.") && entry.type !== "file" && entry.type !== "directory") {
+      report.warn(
+        entry.path,
+        `has the extended attribute ${shownName(name)}, left out: Linux has those of users for files and directories only`,
+      );
+      continue;
+    }
     if (overlayPrefixes.some((prefix) => name.startsWith(prefix))) {
       report.warn(
         entry.path,

@@ -6,7 +6,8 @@ import { SkimError } from "../../src/base/errors.js";
 import { resolveSettings } from "../../src/base/settings.js";
 import { type Digest, digestOf } from "../../src/image/digest.js";
 import { mediaTypes } from "../../src/image/media-types.js";
-import { LayerIndexer, type LayerToIndex } from "../../src/layer/layer-indexer.js";
+import { LayerIndexer } from "../../src/layer/layer-indexer.js";
+import type { LayerToRead } from "../../src/layer/layer-passes.js";
 import { LayerStore } from "../../src/layer/layer-store.js";
 import { loadNative } from "../../src/native/load.js";
 import type { BlobId, ReadBlobOptions } from "../../src/registry/image-source.js";
@@ -26,7 +27,7 @@ class TestSource {
   open = 0;
   openMax = 0;
 
-  add(bytes: Buffer, before?: TestBlob["before"]): LayerToIndex {
+  add(bytes: Buffer, before?: TestBlob["before"]): LayerToRead {
     const digest = digestOf(bytes);
     this.blobs.set(digest, { bytes, ...(before ? { before } : {}) });
     return { descriptor: { mediaType: mediaTypes.ociLayerGzip, digest, size: bytes.length } };

@@ -40,7 +40,7 @@ describe("a call that binding.ts does not allow throws and does no harm", () => 
 
   it("another range", () => {
     for (const spanBytes of [
-      0,
+      1,
       1023,
       16 * 1024 * 1024 + 1,
       1.5e5 + 0.5,

@@ -31,10 +31,13 @@ export interface TarEntrySpec {
   /** The size field in place of the content's length. */
   readonly size?: number;
   /** Further pax records, behind those that the entry needs. */
-  readonly pax?: ReadonlyArray<readonly [key: string, value: string | Buffer]>;
+  readonly pax?: readonly PaxRecord[];
   /** Has the last word on the header, before the checksum is put in. */
   readonly header?: (header: Buffer) => void;
 }
+
+/** Keys are text but for the names of extended attributes, which may be any bytes. */
+export type PaxRecord = readonly [key: string | Buffer, value: string | Buffer];
 
 const BLOCK = 512;
 const typeflags = {
@@ -68,7 +71,7 @@ export function tarMember(spec: TarEntrySpec | Buffer): Buffer {
   const uid = spec.uid ?? 0;
   const gid = spec.gid ?? 0;
   const size = spec.size ?? content.length;
-  const records: Array<readonly [string, string | Buffer]> = [];
+  const records: PaxRecord[] = [];
   const before: Buffer[] = [];
 
   if (format === "ustar") {
@@ -111,17 +114,20 @@ export function tarMember(spec: TarEntrySpec | Buffer): Buffer {
 }
 
 /** A member of type `x` (for the next entry) or `g` (for all that follow) with these records. */
-export function paxMember(
-  typeflag: "x" | "g",
-  records: ReadonlyArray<readonly [key: string, value: string | Buffer]>,
-): Buffer {
+export function paxMember(typeflag: "x" | "g", records: readonly PaxRecord[]): Buffer {
   const content = Buffer.concat(records.map(([key, value]) => paxRecord(key, value)));
   return tarMember({ path: "PaxHeaders/entry", typeflag, content });
 }
 
 /** `LENGTH KEY=VALUE\n`, the length being that of the whole record. */
-export function paxRecord(key: string, value: string | Buffer): Buffer {
-  const rest = Buffer.concat([Buffer.from(` ${key}=`), bytes(value), Buffer.from("\n")]);
+export function paxRecord(key: string | Buffer, value: string | Buffer): Buffer {
+  const rest = Buffer.concat([
+    Buffer.from(" "),
+    bytes(key),
+    Buffer.from("="),
+    bytes(value),
+    Buffer.from("\n"),
+  ]);
   let length = rest.length + 1;
   while (String(length).length + rest.length !== length) length = String(length).length + rest.length;
   return Buffer.concat([Buffer.from(String(length)), rest]);

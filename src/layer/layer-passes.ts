@@ -1,0 +1,131 @@
+import { setMaxListeners } from "node:events";
+import { SkimError } from "../base/errors.js";
+import { Semaphore } from "../base/semaphore.js";
+import { SingleFlight } from "../base/single-flight.js";
+import { type DiffId, digestAlgorithm, digestHex } from "../image/digest.js";
+import type { Descriptor } from "../image/manifest.js";
+import type { CompressionName } from "../native/binding.js";
+import { classifyLayer, mediaTypeWarning } from "./layer-kind.js";
+
+/** A layer of a manifest, and what the config says of it. */
+export interface LayerToRead {
+  readonly descriptor: Descriptor;
+  readonly diffId?: DiffId;
+}
+
+export interface NamedLayer {
+  readonly descriptor: Descriptor;
+  readonly diffId: DiffId | undefined;
+  /** Names the layer in errors. */
+  readonly where: string;
+}
+
+/** What a pass finds out at least. */
+export interface PassedLayer {
+  /** Undefined where that of this blob is not known, as nobody has read it. */
+  readonly compression: CompressionName | undefined;
+  readonly warnings: readonly string[];
+}
+
+export interface LayerPassesOptions<Result> {
+  /** One pass over the bytes of a layer, or what spares it. `signal` is the pass's own. */
+  readonly pass: (layer: NamedLayer, signal: AbortSignal) => Promise<Result>;
+  /** Passes with another purpose are not joined. */
+  readonly purpose: string;
+  /** Ends up in the error: "indexing layers". */
+  readonly doing: string;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * A connection to a registry seldom fills the line, and one layer keeps one thread of libuv's pool busy; the pool has four, and
+ * the fourth is left for files and name lookups.
+ */
+const LAYERS_AT_ONCE = 3;
+
+/**
+ * Goes over the layers of images side by side. A layer that is wanted twice at the same time, in one image or by two callers, is
+ * read once.
+ */
+export class LayerPasses<Result extends PassedLayer> {
+  readonly #places = new Semaphore(LAYERS_AT_ONCE);
+  readonly #flights = new SingleFlight<string, Result>();
+
+  /**
+   * The results for `layers`, in their order; their warnings say which layer they are about. The first layer that fails ends the others and
+   * is the one reported, once all of them have ended.
+   * Throws what the passes throw; LAYER_UNSUPPORTED for foreign and encrypted layers before anything is fetched; CANCELLED.
+   */
+  async run(layers: readonly LayerToRead[], options: LayerPassesOptions<Result>): Promise<Result[]> {
+    const { signal, purpose, doing } = options;
+    if (signal?.aborted) throw cancelled(doing, signal);
+    const wanted = layers.map(({ descriptor, diffId }, i) => {
+      const where = layerName(descriptor.digest, i, layers.length);
+      const oddities = classifyLayer(descriptor, where);
+      const key = `${descriptor.digest} ${descriptor.size} ${diffId} ${purpose}`;
+      return { descriptor, diffId, where, oddities, key };
+    });
+
+    const abort = new AbortController();
+    // One listener a layer is no leak.
+    setMaxListeners(0, abort.signal);
+    const onAbort = () => abort.abort(signal?.reason);
+    signal?.addEventListener("abort", onAbort, { once: true });
+    const passes: Array<{ signal: AbortSignal; settled: Promise<unknown> }> = [];
+    const results = new Map<string, Result>();
+    const once = wanted.filter((layer, i) => wanted.findIndex(({ key }) => key === layer.key) === i);
+    await Promise.all(
+      once.map(async (layer) => {
+        const pass = (passSignal: AbortSignal) => {
+          const work = this.#places.run(() => options.pass(layer, passSignal), passSignal);
+          passes.push({ signal: passSignal, settled: work.catch(() => {}) });
+          return work;
+        };
+        try {
+          results.set(layer.key, await this.#joinPass(layer.key, pass, abort.signal));
+        } catch (error) {
+          // Only the first reason is kept.
+          abort.abort(error);
+        }
+      }),
+    );
+    signal?.removeEventListener("abort", onAbort);
+    if (abort.signal.aborted) {
+      // Passes of ours that another call has joined go on, and are not waited for.
+      await Promise.all(passes.filter((pass) => pass.signal.aborted).map((pass) => pass.settled));
+      throw signal?.aborted && abort.signal.reason === signal.reason
+        ? cancelled(doing, signal)
+        : abort.signal.reason;
+    }
+    return wanted.map(({ descriptor, key, where, oddities }) => {
+      const result = results.get(key)!;
+      const lie = result.compression && mediaTypeWarning(descriptor.mediaType, result.compression);
+      const warnings = [...oddities, ...(lie ? [lie] : []), ...result.warnings];
+      return { ...result, warnings: warnings.map((sentence) => `${where}: ${sentence}`) };
+    });
+  }
+
+  /** Joins a pass over the same layer or starts one. A pass of another caller may fail for a reason of its own; then ours is made. */
+  async #joinPass(
+    key: string,
+    pass: (signal: AbortSignal) => Promise<Result>,
+    signal: AbortSignal,
+  ): Promise<Result> {
+    for (;;) {
+      const joined = this.#flights.has(key);
+      try {
+        return await this.#flights.run(key, pass, signal);
+      } catch (error) {
+        if (!joined || signal.aborted) throw error;
+      }
+    }
+  }
+}
+
+function layerName(digest: Descriptor["digest"], position: number, count: number): string {
+  return `layer ${position + 1} of ${count}, ${digestAlgorithm(digest)}:${digestHex(digest).slice(0, 12)}...`;
+}
+
+function cancelled(doing: string, signal: AbortSignal): SkimError {
+  return new SkimError("CANCELLED", `${doing} was cancelled`, { cause: signal.reason });
+}
