@@ -18,7 +18,7 @@ import type { ImageSource } from "../registry/image-source.js";
 import type { ImageTree, TreeNode } from "../tree/image-tree.js";
 import { mergeLayers } from "../tree/merge-layers.js";
 import { type ExtractedLayer, ExtractedLayers } from "./extracted-layers.js";
-import { FileDataSink } from "./file-data-sink.js";
+import { ContentSink } from "./content-sink.js";
 import { stagedSource } from "./instructions.js";
 import { LayerStoreError } from "./layer-store-error.js";
 import { OffsetTable } from "./offset-table.js";
@@ -88,7 +88,7 @@ async function copyMode(options: UnpackLayersOptions): Promise<UnpackedLayers> {
         async (directory) => {
           const layout = new PackedLayout();
           const place = (_: unknown, extent: LayerExtent) => ({ number: 0, offset: layout.place(extent) });
-          const sink = new FileDataSink(native, directory.fd, { place });
+          const sink = new ContentSink(native, directory.fd, { place });
           const index = await readLayer(layer, sink, options, passSignal);
           return { index, dataCrc32: await sink.crc32 };
         },
@@ -140,7 +140,7 @@ async function extractMode(options: UnpackLayersOptions, reason: string): Promis
     const pass = async (layer: NamedLayer, passSignal: AbortSignal) => {
       const numbers = new OffsetTable();
       let current: { readonly entry: unknown; readonly number: number } | undefined;
-      const sink = new FileDataSink(native, staging.fd, {
+      const sink = new ContentSink(native, staging.fd, {
         place: (entry, extent) => {
           if (current?.entry !== entry) {
             current = { entry, number: files++ };

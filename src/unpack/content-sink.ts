@@ -9,7 +9,7 @@ export interface Placement {
 }
 
 /** Writes the data of a layer's files, and nothing else of the layer, into numbered files of a directory while the layer is read. */
-export class FileDataSink implements LayerSink {
+export class ContentSink implements LayerSink {
   readonly #native: Pick<NativeBinding, "stageBytes">;
   readonly #directory: number;
   readonly #placement: Placement;
