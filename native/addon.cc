@@ -40,6 +40,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add<skim::printSessionsOn>(exports, "printSessionsOn");
   add<skim::treeWriterOpen>(exports, "treeWriterOpen");
   add<skim::treeWriterRun>(exports, "treeWriterRun");
+  add<skim::treeWriterClose>(exports, "treeWriterClose");
   add<skim::stageBytes>(exports, "stageBytes");
   add<skim::exchangeNames>(exports, "exchangeNames");
   add<skim::mountFilesystem>(exports, "mount");

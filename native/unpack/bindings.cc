@@ -55,6 +55,7 @@ Napi::Value treeWriterOpen(const Napi::CallbackInfo& info) {
 Napi::Value treeWriterRun(const Napi::CallbackInfo& info) {
   // Not marked busy: a writer may run several lists of instructions at once.
   TreeWriterHandle& handle = TreeWriterHandle::from(info, "a tree writer");
+  if (!handle.resource) throw misuse("the tree writer is closed");
   Napi::Uint8Array instructions = bytesArgument(info, 1);
   std::vector<Napi::ObjectReference> keep;
   keep.push_back(keepAlive(info[0]));
@@ -71,6 +72,11 @@ Napi::Value treeWriterRun(const Napi::CallbackInfo& info) {
         object.Set("skipped", skipped);
         return object;
       });
+}
+
+Napi::Value treeWriterClose(const Napi::CallbackInfo& info) {
+  TreeWriterHandle::from(info, "a tree writer").resource.reset();
+  return info.Env().Undefined();
 }
 
 Napi::Value stageBytes(const Napi::CallbackInfo& info) {

@@ -8,6 +8,7 @@ namespace skim {
 
 Napi::Value treeWriterOpen(const Napi::CallbackInfo& info);
 Napi::Value treeWriterRun(const Napi::CallbackInfo& info);
+Napi::Value treeWriterClose(const Napi::CallbackInfo& info);
 Napi::Value stageBytes(const Napi::CallbackInfo& info);
 Napi::Value exchangeNames(const Napi::CallbackInfo& info);
 

@@ -134,6 +134,8 @@ export interface NativeBinding {
    * from the root; what was made by then stays.
    */
   treeWriterRun(writer: TreeWriterHandle, instructions: Uint8Array): Promise<TreeWritten>;
+  /** Closes the writer's descriptors, which would keep filesystems from being unmounted until it is collected. No call is under way. */
+  treeWriterClose(writer: TreeWriterHandle): void;
   /**
    * Writes parts of `bytes` into files of a directory that are named by numbers and made where they are missing. `ranges` are four numbers each: number of
    * the file, offset in it, offset in `bytes`, length. Resolves to the CRC-32 of these bytes that goes on from `crc`. Thread pool.

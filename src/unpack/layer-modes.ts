@@ -17,8 +17,8 @@ import type { NativeBinding } from "../native/binding.js";
 import type { ImageSource } from "../registry/image-source.js";
 import type { ImageTree, TreeNode } from "../tree/image-tree.js";
 import { mergeLayers } from "../tree/merge-layers.js";
-import { type ExtractedLayer, ExtractedLayers } from "./extracted-layers.js";
 import { ContentSink } from "./content-sink.js";
+import { type ExtractedLayer, ExtractedLayers } from "./extracted-layers.js";
 import { stagedSource } from "./instructions.js";
 import { LayerStoreError } from "./layer-store-error.js";
 import { OffsetTable } from "./offset-table.js";
@@ -235,6 +235,7 @@ async function write(
     undo.defer(() => root.close());
     const sources = (from.sources ?? []).map(({ fd }) => fd);
     const writer = native.treeWriterOpen(root.fd, sources, from.staging?.fd ?? -1, ownership === "kept");
+    undo.defer(() => native.treeWriterClose(writer));
     const task = progress.start(`writing ${directory}`, undefined);
     undo.defer(() => task.done());
     return await writeTree({
