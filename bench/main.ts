@@ -5,17 +5,24 @@
 import { mkdir, mkdtemp } from "node:fs/promises";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { BenchImages } from "./engine/images.js";
-import { engineFigures, engineMethod, enginePrograms } from "./engine/scenario.js";
+import { UndoStack } from "../src/base/undo-stack.js";
+import { engineScenario } from "./engine/scenario.js";
 import { describeMachine } from "./support/machine.js";
 import { requirePrograms, run } from "./support/processes.js";
 import { defaultResultFile, ResultFile } from "./support/result-file.js";
+import type { Scenario } from "./support/scenario.js";
 import { countsText, figureText } from "./support/table.js";
+import { unpackScenario } from "./unpack/scenario.js";
 
-const usage = `usage: npm run bench -- engine [--rounds N] [--only FIGURE,...] [--out FILE] [--work-dir DIR]
+const scenarios: Readonly<Record<string, Scenario>> = { engine: engineScenario, unpack: unpackScenario };
+
+const usage = `usage: npm run bench -- ${Object.keys(scenarios).join("|")} [--rounds N] [--only FIGURE,...] [--out FILE] [--work-dir DIR]
 
   --rounds N      measurements of each system, by turns; the median is shown (default 5)
-  --only FIGURES  only these: ${Object.keys(engineFigures).join(", ")}
+  --only FIGURES  only these:
+${Object.entries(scenarios)
+  .map(([name, { figures }]) => `                  ${name}: ${figures.join(", ")}`)
+  .join("\n")}
   --out FILE      JSON lines (default: bench/results/SCENARIO-TIME.jsonl)
   --work-dir DIR  where images, caches and mounts are made and removed again; on a disk (default /var/tmp)`;
 
@@ -41,13 +48,15 @@ function readArguments() {
 }
 
 const { values, positionals } = readArguments();
-const [scenario] = positionals;
-if (scenario !== "engine" || positionals.length !== 1) fail("name one scenario: engine");
+const [scenarioName = ""] = positionals;
+if (!Object.hasOwn(scenarios, scenarioName) || positionals.length !== 1)
+  fail(`name one scenario: ${Object.keys(scenarios).join(" or ")}`);
+const scenario = scenarios[scenarioName]!;
 const rounds = Number(values.rounds);
 if (!Number.isInteger(rounds) || rounds < 1) fail("--rounds takes a number from 1 on");
-const wanted = values.only?.split(",") ?? Object.keys(engineFigures);
-for (const name of wanted) if (!Object.hasOwn(engineFigures, name)) fail(`there is no figure ${name}`);
-requirePrograms(enginePrograms);
+const wanted = values.only?.split(",") ?? scenario.figures;
+for (const name of wanted) if (!scenario.figures.includes(name)) fail(`there is no figure ${name}`);
+requirePrograms(scenario.programs);
 
 const interrupt = new AbortController();
 for (const name of ["SIGINT", "SIGTERM"] as const)
@@ -57,17 +66,22 @@ const { signal } = interrupt;
 await mkdir(values["work-dir"], { recursive: true });
 const workDir = await mkdtemp(path.join(path.resolve(values["work-dir"]), "skim-bench-"));
 const machine = describeMachine();
-const results = new ResultFile(values.out ?? defaultResultFile(scenario), scenario, machine, { rounds });
+const results = new ResultFile(values.out ?? defaultResultFile(scenarioName), scenarioName, machine, {
+  rounds,
+});
 console.log(
   `${Object.entries(machine)
     .map(([key, value]) => `${key} ${value}`)
-    .join(", ")}\n\n${engineMethod}\n`,
+    .join(", ")}\n\n${scenario.method}\n`,
 );
+const undo = new UndoStack();
 try {
-  const images = new BenchImages({ workDir, signal, say: (text) => console.error(`bench: ${text}`) });
+  const say = (text: string) => console.error(`bench: ${text}`);
+  const opened = await scenario.open({ workDir, rounds, signal, say });
+  undo.defer(() => opened.close());
   for (const name of wanted) {
     console.error(`bench: measuring ${name}`);
-    const { figures, counts = [] } = await engineFigures[name]!({ images, workDir, rounds, signal });
+    const { figures, counts = [] } = await opened.measure(name);
     for (const figure of figures) {
       results.addFigure(figure);
       console.log(figureText(figure));
@@ -82,6 +96,7 @@ try {
   console.error(signal.aborted ? `bench: ${(signal.reason as Error).message}` : error);
   process.exitCode = 1;
 } finally {
+  await undo.unwind();
   // Everything that was mounted has been unmounted by whoever mounted it; what could not be must not be deleted into.
   await run("rm", ["-rf", "--one-file-system", workDir]).catch((error: Error) => {
     console.error(`bench: ${workDir} is left: ${error.message}`);

@@ -1,7 +1,6 @@
 /** What every figure of the scenario `engine` works with. */
 import { UndoStack } from "../../src/base/undo-stack.js";
 import type { FuseEngineName } from "../../src/fuse/engine-names.js";
-import type { CountTable, Figure } from "../support/figure.js";
 import type { BenchImage, BenchImages } from "./images.js";
 import { BenchServer } from "./server.js";
 
@@ -10,11 +9,6 @@ export interface Bench {
   readonly workDir: string;
   readonly rounds: number;
   readonly signal: AbortSignal;
-}
-
-export interface Measured {
-  readonly figures: readonly Figure[];
-  readonly counts?: readonly CountTable[];
 }
 
 /** Starts a server for each engine, with `image` open, and ends them afterwards. */

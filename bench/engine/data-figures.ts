@@ -2,9 +2,10 @@
 import path from "node:path";
 import { medianCounts, type Row } from "../support/figure.js";
 import { run } from "../support/processes.js";
-import { type Bench, type Measured, withServers } from "./bench.js";
+import { rowsByTurns } from "../support/rounds.js";
+import type { Measured } from "../support/scenario.js";
+import { type Bench, withServers } from "./bench.js";
 import { bigFileBytes, bigFileName } from "./images.js";
-import { rowsByTurns } from "./rounds.js";
 import { BenchServer } from "./server.js";
 import { ext4System, fuseSystem, onStage, type System } from "./systems.js";
 
