@@ -32,7 +32,7 @@ const recordSchema = z.object({
   complete: z.boolean().optional(),
   /** Directories that were made for this and go with it, innermost last. */
   madeDirectories: z.array(z.string()),
-  /** As src/overlay needs it to undo the overlay. */
+  /** As src/overlay needs it to undo the overlay, with the options it is mounted with and their reasons. */
   overlay: z.unknown().optional(),
   /** Where the overlay is, or was about to be, mounted. */
   merged: z.string().optional(),

@@ -1,5 +1,7 @@
 /** What the server of a mount says of itself, and the list of what is mounted on this host. */
 import { SkimError } from "../base/errors.js";
+import type { OverlayOption } from "../overlay/mount-options.js";
+import type { OverlayMount } from "../overlay/overlay-mount.js";
 import { callControlSocket } from "./control-socket.js";
 import { type MountRecord, MountRecords } from "./mount-record.js";
 import type { MountStats } from "./mount-server.js";
@@ -25,6 +27,8 @@ export interface ListedMount {
   /** False when the server has died: readers get ENOTCONN until it is unmounted. */
   readonly alive: boolean;
   readonly createdAt: string;
+  /** Of the overlay on it, if there is one: what it is mounted with, and why. Empty where its record is from before skim kept that. */
+  readonly overlayOptions?: readonly OverlayOption[];
 }
 
 export async function listMounts(runDir: string): Promise<ListedMount[]> {
@@ -37,5 +41,6 @@ export async function listMounts(runDir: string): Promise<ListedMount[]> {
     pid: record.server?.pid,
     alive: record.server !== undefined && isRunning(record.server),
     createdAt: record.createdAt,
+    ...(record.overlay ? { overlayOptions: (record.overlay as OverlayMount).options ?? [] } : {}),
   }));
 }

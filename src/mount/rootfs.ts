@@ -24,7 +24,7 @@ import { sweepAbandoned, undoRecord } from "./undo-record.js";
 export interface MountRootfsOptions extends Omit<MountImageOptions, "directory" | "id"> {
   readonly id: string;
   readonly kind?: Exclude<MountRecord["kind"], "mount">;
-  /** Writable layer of the caller's own; it is kept. Must not be in use. */
+  /** Writable layer of the caller's own; it is kept. Must not be in use, nor hold changes to another image. */
   readonly upper?: string;
   /** Writable layer in memory, gone with the rootfs. */
   readonly tmpfsUpper?: boolean;
@@ -95,6 +95,7 @@ export async function holdRootfs(
       const overlay = await mountOverlay({
         lower: record.lower,
         image: imageDirectories(opened.archive),
+        manifestDigest: opened.archive.identity.manifestDigest,
         rootDir: places.writable,
         merged: places.merged,
         directories: [...(options.directories ?? []), ...needed],

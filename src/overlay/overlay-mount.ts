@@ -2,8 +2,8 @@
  * Stacks a writable overlay on a read-only lower: prepares upper and work dir, seeds the upper, mounts.
  *
  * The steps, each undone in reverse order when a later one fails: root dir, merged dir, upper dir, lock, a look into
- * the mount table, tmpfs, work dir, seeds, mount(2). The mount is usable when this returns. It belongs to the kernel from then
- * on, not to this process: the record is plain data, and `unmountOverlay` takes it in any later process.
+ * the mount table, tmpfs, the upper's mark, work dir, seeds, mount(2). The mount is usable when this returns. It belongs to the kernel
+ * from then on, not to this process: the record is plain data, and `unmountOverlay` takes it in any later process.
  *
  * The lower is not touched but by mount(2), on the thread pool: it may be a FUSE mount that this very process serves.
  */
@@ -17,10 +17,12 @@ import { UMOUNT_NOFOLLOW } from "../fuse/umount-flags.js";
 import type { NativeBinding } from "../native/binding.js";
 import type { ImageDirectories } from "./image-directories.js";
 import { explainMountFailure, refuseOverlap } from "./mount-failure.js";
-import { overlayOptions } from "./mount-options.js";
+import { chooseOptions, type OverlayOption, overlayOptions } from "./mount-options.js";
+import { metacopyIsOn } from "./overlay-table.js";
 import { removeTree } from "./remove-tree.js";
 import { defaultSeeds, type SeedDirectory } from "./seed-directory.js";
 import { refuseUpperInUse, UpperLock } from "./upper-lock.js";
+import { UpperMark } from "./upper-mark.js";
 import { seedUpper } from "./upper-seed.js";
 
 export type OverlayBinding = Pick<
@@ -33,6 +35,8 @@ export interface MountOverlayOptions {
   readonly lower: string;
   /** The same tree, as its index knows it. */
   readonly image: ImageDirectories;
+  /** Of the image's manifest. An upper that holds changes to another one is refused; not known, it is not compared. */
+  readonly manifestDigest?: string;
   /** Holds upper, work and merged where they are not given. Made (mode 0700) if it is not there. */
   readonly rootDir: string;
   /** The caller's upper dir, made if only its last name is missing. Its work dir lies beside it, named `<upper>.skim-work`. */
@@ -64,6 +68,8 @@ export interface OverlayMount {
   readonly upperGiven: boolean;
   /** Directories that were made for this mount and are to be removed after it, as far as they are empty. */
   readonly madeDirectories: readonly string[];
+  /** What is in force, and why. Not in records from before skim kept it. */
+  readonly options?: readonly OverlayOption[];
 }
 
 /**
@@ -84,10 +90,9 @@ export async function mountOverlay(options: MountOverlayOptions): Promise<Overla
       const lock = await UpperLock.take(record.lockFile, record.upper, record.merged, options.native);
       undo.defer(() => lock.abandon());
       await refuseMountsInUse(record);
-      await prepareUpper(record, options, undo);
+      const mark = await prepareUpper(record, options, undo);
       options.signal?.throwIfAborted();
-      const data = overlayOptions(record, options.volatile ?? false);
-      await options.native.mount("skim-overlay", record.merged, "overlay", 0, data);
+      record = { ...record, options: await stackOverlay(record, mark, options, undo) };
       await lock.release();
       (options.logger ?? silentLogger).debug({ ...record, msg: "overlay mounted" });
       return record;
@@ -156,12 +161,12 @@ async function refuseMountsInUse(record: OverlayMount): Promise<void> {
   }
 }
 
-/** Everything between the lock and mount(2): the tmpfs, the work dir, the seeds. */
+/** Everything between the lock and mount(2): the tmpfs, a look at what the upper was made for, the work dir, the seeds. */
 async function prepareUpper(
   record: OverlayMount,
   options: MountOverlayOptions,
   undo: UndoStack,
-): Promise<void> {
+): Promise<UpperMark> {
   const { native } = options;
   const { upper, work, tmpfs } = record;
   if (tmpfs) {
@@ -170,6 +175,8 @@ async function prepareUpper(
     undo.defer(() => native.umount(tmpfs, UMOUNT_NOFOLLOW));
     await mkdir(upper, 0o755);
   }
+  const mark = await UpperMark.read(upper, native);
+  mark.requireImage(options.manifestDigest);
   // One that is there is what a crash left; the kernel cleans it, or refuses it where it was volatile.
   if (await makeDirectory(work)) undo.defer(() => removeTree(work));
   // Without trusted xattrs overlayfs mounts all the same, and fails when the container removes a directory.
@@ -179,6 +186,45 @@ async function prepareUpper(
   const { image, logger } = options;
   const staging = path.join(work, "seed");
   undo.defer(await seedUpper({ upper, staging, image, directories, native, ...(logger ? { logger } : {}) }));
+  return mark;
+}
+
+/**
+ * Marks the upper and mounts, with metacopy, or without where the kernel does not do that: it refuses an option that it does not know
+ * (EINVAL, before Linux 4.19), and turns it off with a line in its log where it cannot write its xattrs. Resolves to what is in force.
+ */
+async function stackOverlay(
+  record: OverlayMount,
+  mark: UpperMark,
+  options: MountOverlayOptions,
+  undo: UndoStack,
+): Promise<readonly OverlayOption[]> {
+  const { native, manifestDigest, volatile = false, logger = silentLogger } = options;
+  const { merged } = record;
+  const wanted = chooseOptions({ volatile, metacopy: true });
+  const withoutMetacopy = chooseOptions({ volatile, metacopy: false });
+  const mount = async (chosen: readonly OverlayOption[]) => {
+    const optionText = overlayOptions(record, volatile, chosen);
+    mark.write(manifestDigest, chosen);
+    await native.mount("skim-overlay", merged, "overlay", 0, optionText);
+    undo.defer(() => native.umount(merged, UMOUNT_NOFOLLOW));
+  };
+  undo.defer(() => mark.restore());
+  try {
+    await mount(wanted);
+    if (metacopyIsOn(merged)) return wanted;
+    // The kernel does not read the mark, so it may change below the overlay.
+    mark.write(manifestDigest, withoutMetacopy);
+  } catch (cause) {
+    if (systemErrorCode(cause) !== "EINVAL") throw cause;
+    // Where metacopy was not the reason, it is the first failure that has to be explained.
+    await mount(withoutMetacopy).catch(() => {
+      throw cause;
+    });
+  }
+  mark.requireOptions(withoutMetacopy);
+  logger.warn({ merged, msg: "no metacopy on this kernel: chown and chmod fetch whole files of the image" });
+  return withoutMetacopy;
 }
 
 /** Beside the upper: overlayfs wants both on one mount, and neither in the other. */

@@ -1,13 +1,19 @@
 /**
  * The overlays in a mount table: the only truth about which upper dirs are in use, since mounts outlive the processes that made them.
  */
+import { readFileSync } from "node:fs";
 import { type MountEntry, readMountTable } from "../fuse/mount-table.js";
+
+/** Y or N: what the kernel does where no option says otherwise. */
+const metacopyDefaultFile = "/sys/module/overlay/parameters/metacopy";
 
 export interface OverlayEntry extends MountEntry {
   /** As they were given to mount(2), without their escapes: mostly, but not necessarily, absolute paths. */
   readonly lower: string | undefined;
   readonly upper: string | undefined;
   readonly work: string | undefined;
+  /** on or off, where that is not the kernel's default. */
+  readonly metacopy: string | undefined;
 }
 
 /** The overlays among `table`, default: what this process sees. */
@@ -21,8 +27,20 @@ export function overlaysIn(table: readonly MountEntry[] = readMountTable()): Ove
         lower: options.get("lowerdir"),
         upper: options.get("upperdir"),
         work: options.get("workdir"),
+        metacopy: options.get("metacopy"),
       };
     });
+}
+
+/** Whether the overlay at `merged` does metacopy: the kernel turns it off where it cannot. */
+export function metacopyIsOn(merged: string): boolean {
+  const listed = overlaysIn().findLast((overlay) => overlay.mountpoint === merged)?.metacopy;
+  if (listed !== undefined) return listed === "on";
+  try {
+    return readFileSync(metacopyDefaultFile, "latin1").startsWith("Y");
+  } catch {
+    return false;
+  }
 }
 
 /** True where `path` is `directory` or below it. Both absolute and normal. */

@@ -285,8 +285,7 @@ describe("Go's archive/tar", () => {
       mtimeNsec: 0,
     }));
 
-  it("as umoci insert uses it", async () => {
-    const expected = rounded(linkedOnly(source.lines, ["file", "symlink", "fifo"]));
-    await expectEveryWay([await inserted()], expected);
+  it("as umoci insert uses it, with hard links of whatever has several names", async () => {
+    await expectEveryWay([await inserted()], rounded(source.lines));
   });
 });
