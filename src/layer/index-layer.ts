@@ -4,12 +4,7 @@ import { limits } from "../base/limits.js";
 import type { ProgressTask } from "../base/progress.js";
 import { type Settings, settingEnvironment } from "../base/settings.js";
 import { type DiffId, type Digest, digestAlgorithm } from "../image/digest.js";
-import {
-  Compression,
-  type CompressionName,
-  type NativeBinding,
-  type ScannerHandle,
-} from "../native/binding.js";
+import { Compression, type NativeBinding, type ScannerHandle } from "../native/binding.js";
 import type { LayerEntry, LayerIndex } from "./layer-index.js";
 import { SNIFF_BYTES, sniffCompression } from "./layer-kind.js";
 import { ReadAhead } from "./read-ahead.js";
@@ -142,7 +137,8 @@ class LayerPass {
       spanRecords: result.spanRecords,
       windows: result.windows,
       entries: this.#entries,
-      warnings: [...trailingWarning(compression, result.trailingBytes), ...this.#reader.warnings],
+      trailingBytes: result.trailingBytes,
+      warnings: this.#reader.warnings,
     };
   }
 
@@ -288,8 +284,4 @@ function cancelled({ where, signal }: IndexLayerOptions): SkimError {
 
 function raise(setting: keyof LayerLimits): string {
   return `raise ${setting} (${settingEnvironment[setting]}) if the image is to be trusted`;
-}
-
-function trailingWarning(compression: CompressionName, bytes: number): string[] {
-  return bytes > 0 ? [`${bytes} bytes behind the end of its ${compression} data were ignored`] : [];
 }

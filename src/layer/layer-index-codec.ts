@@ -20,7 +20,7 @@ import type { EntryType, LayerEntry, LayerExtent, LayerIndex, Xattr } from "./la
  * Entries are numbers of seven bits a byte and strings behind their length: a fifth of the size of JSON, and of the time.
  * The same index gives the same bytes. Nothing but the sha256 guards against damage: whoever can write the file can write the hash.
  */
-export const layerIndexFormat = 1;
+export const layerIndexFormat = 2;
 
 const MAGIC = Buffer.from("SKIMLYR\n");
 const HASH_BYTES = 32;
@@ -39,6 +39,7 @@ interface Head {
   readonly compression: CompressionName;
   readonly compressedBytes: number;
   readonly uncompressedBytes: number;
+  readonly trailingBytes: number;
   readonly warnings: readonly string[];
   readonly spanRecordsBytes: number;
   readonly windowsBytes: number;
@@ -73,6 +74,7 @@ export function encodeLayerIndex(index: LayerIndex, spanBytes: number): Uint8Arr
     compression: index.compression,
     compressedBytes: index.compressedBytes,
     uncompressedBytes: index.uncompressedBytes,
+    trailingBytes: index.trailingBytes,
     warnings: index.warnings,
     spanRecordsBytes: index.spanRecords.length,
     windowsBytes: index.windows.length,
@@ -113,6 +115,7 @@ export function decodeLayerIndex(file: Buffer, digest: Digest, spanBytes: number
     compression: head.compression,
     compressedBytes: head.compressedBytes,
     uncompressedBytes: head.uncompressedBytes,
+    trailingBytes: head.trailingBytes,
     // Copies: they would keep the whole file in memory.
     spanRecords: new Uint8Array(file.subarray(headEnd, windowsStart)),
     windows: new Uint8Array(file.subarray(windowsStart, entriesStart)),

@@ -11,12 +11,14 @@ export interface LayerIndex {
   readonly compression: CompressionName;
   readonly compressedBytes: number;
   readonly uncompressedBytes: number;
+  /** Bytes of the blob behind the end of its compressed data, which are hashed and ignored. */
+  readonly trailingBytes: number;
   /** Records as in the archive (FORMAT.md, "spans"), `windowOffset` counted from the start of `windows`. */
   readonly spanRecords: Uint8Array;
   readonly windows: Uint8Array;
   /** Tar members in their order. */
   readonly entries: readonly LayerEntry[];
-  /** What is odd but no error, one sentence each, for people. */
+  /** What is odd but no error in the tar, one sentence each, for people. */
   readonly warnings: readonly string[];
 }
 

@@ -2,10 +2,11 @@ import { setMaxListeners } from "node:events";
 import { SkimError } from "../base/errors.js";
 import { Semaphore } from "../base/semaphore.js";
 import { SingleFlight } from "../base/single-flight.js";
-import { type DiffId, digestAlgorithm, digestHex } from "../image/digest.js";
+import type { DiffId } from "../image/digest.js";
 import type { Descriptor } from "../image/manifest.js";
 import type { CompressionName } from "../native/binding.js";
 import { classifyLayer, mediaTypeWarning } from "./layer-kind.js";
+import { layerName } from "./layer-name.js";
 
 /** A layer of a manifest, and what the config says of it. */
 export interface LayerToRead {
@@ -22,8 +23,10 @@ export interface NamedLayer {
 
 /** What a pass finds out at least. */
 export interface PassedLayer {
-  /** Undefined where that of this blob is not known, as nobody has read it. */
+  /** Undefined where nobody has read this blob: its layer was known from another one. */
   readonly compression: CompressionName | undefined;
+  /** As of LayerIndex. */
+  readonly trailingBytes: number;
   readonly warnings: readonly string[];
 }
 
@@ -99,8 +102,7 @@ export class LayerPasses<Result extends PassedLayer> {
     }
     return wanted.map(({ descriptor, key, where, oddities }) => {
       const result = results.get(key)!;
-      const lie = result.compression && mediaTypeWarning(descriptor.mediaType, result.compression);
-      const warnings = [...oddities, ...(lie ? [lie] : []), ...result.warnings];
+      const warnings = [...oddities, ...blobWarnings(descriptor, result), ...result.warnings];
       return { ...result, warnings: warnings.map((sentence) => `${where}: ${sentence}`) };
     });
   }
@@ -122,8 +124,12 @@ export class LayerPasses<Result extends PassedLayer> {
   }
 }
 
-function layerName(digest: Descriptor["digest"], position: number, count: number): string {
-  return `layer ${position + 1} of ${count}, ${digestAlgorithm(digest)}:${digestHex(digest).slice(0, 12)}...`;
+/** What is odd in a blob but no error, and not in the tar that it holds. */
+function blobWarnings({ mediaType }: Descriptor, { compression, trailingBytes }: PassedLayer): string[] {
+  if (compression === undefined) return [];
+  const lie = mediaTypeWarning(mediaType, compression);
+  const trailing = `${trailingBytes} bytes behind the end of its ${compression} data were ignored`;
+  return [...(lie ? [lie] : []), ...(trailingBytes > 0 ? [trailing] : [])];
 }
 
 function cancelled(doing: string, signal: AbortSignal): SkimError {

@@ -1,5 +1,6 @@
 import type { Digest } from "../image/digest.js";
 import type { LayerEntry } from "../layer/layer-index.js";
+import { layerName } from "../layer/layer-name.js";
 import type { ImageTree } from "./image-tree.js";
 import { LayerApplier } from "./layer-applier.js";
 import { LayerReport } from "./layer-report.js";
@@ -30,7 +31,7 @@ export function mergeLayers(
   const walker = new PathWalker(root);
   const warnings: string[] = [];
   for (const [position, layer] of layers.entries()) {
-    const report = new LayerReport(layer.digest, position, layers.length);
+    const report = new LayerReport(layerName(layer.digest, position, layers.length));
     new LayerApplier(walker, report, position, keepDirlinks).apply(layer.entries);
     warnings.push(...report.warnings);
   }

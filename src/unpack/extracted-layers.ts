@@ -170,7 +170,7 @@ export class ExtractedLayers {
         if (isWhole) {
           if (complete.bootId !== now) await writeComplete(dir, { ...complete, bootId: now });
           return {
-            index: { ...index, digest: index.digest },
+            index,
             layout,
             data,
             reused: true,

@@ -96,7 +96,9 @@ async function copyMode(options: UnpackLayersOptions): Promise<UnpackedLayers> {
       );
       opened.push(extracted);
       if (extracted.reused) progress.start(layer.where, layer.descriptor.size).done("already extracted");
-      return { ...extracted, ...said(extracted.index, extracted.reused) };
+      // The store knows the layer by its diffId; people know it by what the manifest says.
+      const index = { ...extracted.index, digest: layer.descriptor.digest };
+      return { ...extracted, index, ...said(index, extracted.reused) };
     };
     const layers = await new LayerPasses<Awaited<ReturnType<typeof pass>>>().run(options.layers, {
       pass,
@@ -253,9 +255,11 @@ async function write(
   }
 }
 
-/** What a pass has to say of its layer. A stored one may have come from another blob: how that was compressed says nothing of this one. */
-function said(index: LayerIndex, reused: boolean): PassedLayer {
-  return { compression: reused ? undefined : index.compression, warnings: index.warnings };
+/** What a pass has to say of its layer. A stored one may have come from another blob, which says nothing of this one. */
+function said({ compression, trailingBytes, warnings }: LayerIndex, reused: boolean): PassedLayer {
+  return reused
+    ? { compression: undefined, trailingBytes: 0, warnings }
+    : { compression, trailingBytes, warnings };
 }
 
 function warningsOf(

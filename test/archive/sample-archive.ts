@@ -98,6 +98,7 @@ export function layerIndex(
     compression,
     compressedBytes,
     uncompressedBytes,
+    trailingBytes: 0,
     spanRecords: records,
     windows: Buffer.concat(windows),
     entries: [],

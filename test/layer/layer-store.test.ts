@@ -36,6 +36,7 @@ const index: LayerIndex = {
   compression: "gzip",
   compressedBytes: 2 ** 40,
   uncompressedBytes: 2 ** 45 + 1,
+  trailingBytes: 5,
   spanRecords: new Uint8Array(160).fill(7),
   windows: new Uint8Array([1, 2, 3]),
   entries: readTar(tar).entries,
@@ -54,7 +55,7 @@ test("what was saved is loaded, field by field, by another store on the same dir
   await new LayerStore(dir).save(index, SPAN);
   expect(await new LayerStore(dir).load(index.digest, SPAN)).toEqual(index);
   expect(path.relative(dir, await storedFile(dir))).toMatch(
-    /^layer-indexes\/v1\/sha256\/[0-9a-f]{64}\.65536$/,
+    /^layer-indexes\/v2\/sha256\/[0-9a-f]{64}\.65536$/,
   );
 });
 
@@ -112,7 +113,7 @@ test("a file of another format, or of another layer, with a right sha256 is not 
     rewritten("x", "x").equals(Buffer.concat([bytes, createHash("sha256").update(bytes).digest()])),
   ).toBe(true);
   for (const [from, to] of [
-    ['"format":1', '"format":2'],
+    ['"format":2', '"format":3'],
     [index.digest, digestOf(Buffer.from("other"))],
     ['"spanBytes":65536', '"spanBytes":65537'],
     ['"entries":11', '"entries":12'],
@@ -136,9 +137,9 @@ test("a directory that cannot be written or read is no error, and leaves nothing
   // A directory where the file belongs: it is written, cannot be renamed, and is removed again.
   const blocked = await makeTempDir("store");
   const name = index.digest.replace("sha256:", "");
-  await mkdir(path.join(blocked, `layer-indexes/v1/sha256/${name}.${SPAN}/x`), { recursive: true });
+  await mkdir(path.join(blocked, `layer-indexes/v2/sha256/${name}.${SPAN}/x`), { recursive: true });
   await new LayerStore(blocked).save(index, SPAN);
-  expect(await readdir(path.join(blocked, "layer-indexes/v1/sha256"))).toEqual([`${name}.${SPAN}`]);
+  expect(await readdir(path.join(blocked, "layer-indexes/v2/sha256"))).toEqual([`${name}.${SPAN}`]);
   expect(await new LayerStore(blocked).load(index.digest, SPAN)).toBeUndefined();
 });
 

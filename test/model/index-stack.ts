@@ -24,7 +24,7 @@ const settings = resolveSettings({}, {});
 const spanBytes = 1024 * 1024;
 
 /** The error where the layers are refused: for what is in them, not for any other reason. */
-export async function writeStackArchive(
+async function writeStackArchive(
   file: string,
   layers: readonly BuiltLayer[],
 ): Promise<SkimError | undefined> {

@@ -24,4 +24,5 @@ export type ModelEvent =
   | "a name of several is replaced"
   | "a sparse file"
   | "an attribute is left out"
+  | "an attribute of users is left out of what is neither file nor directory"
   | "an attribute is kept";

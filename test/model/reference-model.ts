@@ -287,16 +287,22 @@ function describe(thing: Thing, { mode, uid, gid, mtimeSec, mtimeNsec, xattrs }:
 }
 
 function isLeftOut(name: string, type: ThingType): boolean {
-  // Linux has those of users for files and directories only.
-  if (name.startsWith("user.") && type !== "file" && type !== "directory") return true;
+  if (isOfUsersInVain(name, type)) return true;
   if (name.startsWith("trusted.overlay.") || name.startsWith("user.overlay.")) return true;
   return name === "security.selinux" || name === "system.nfs4_acl";
+}
+
+/** Linux has those of users for files and directories only. */
+function isOfUsersInVain(name: string, type: ThingType): boolean {
+  return name.startsWith("user.") && type !== "file" && type !== "directory";
 }
 
 function noteContent({ size, pieces, xattrs }: ModelEntry, type: ThingType, note: Note): void {
   const stored = pieces.reduce((sum, { bytes }) => sum + bytes.length, 0);
   if (type === "file" && stored < size) note("a sparse file");
   if (xattrs.some(([name]) => isLeftOut(name, type))) note("an attribute is left out");
+  if (xattrs.some(([name]) => isOfUsersInVain(name, type)))
+    note("an attribute of users is left out of what is neither file nor directory");
   if (xattrs.some(([name]) => !isLeftOut(name, type))) note("an attribute is kept");
 }
 

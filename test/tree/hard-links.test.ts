@@ -99,18 +99,18 @@ describe("a hard link", () => {
   });
 
   const refused = {
-    "b=none": /layer 1 of 1 .*"b" is a hard link to "none"/,
+    "b=none": /layer 1 of 1, .*"b" is a hard link to "none"/,
     "b=../victim/hello": /"b" is a hard link to "\.\.\/victim\/hello"/,
     "a=a": /"a" is a hard link to "a"/,
     "a=b b=c c=a": /is a hard link to/,
     "d/ b=d": /"b" is a hard link to the directory "d"/,
     "b=/": /directory "\/"/,
-    "d/ ; .wh.d b=d": /layer 2 of 2 .*directory "d"/,
+    "d/ ; .wh.d b=d": /layer 2 of 2, .*directory "d"/,
     "b=d d/": /directory "d"/,
     "b=d/f d": /"b" is a hard link to "d\/f"/,
     "l→l b=l/f": /"b" is a hard link to "l\/f"/,
     "b=.wh..wh.plnk/1": /"b" is a hard link/,
-    "a ; .wh.a ; b=a": /layer 3 of 3 .*"b" is a hard link to "a"/,
+    "a ; .wh.a ; b=a": /layer 3 of 3, .*"b" is a hard link to "a"/,
   };
   for (const [image, message] of Object.entries(refused)) {
     it(`that leads to no file is an error: ${image}`, () => {

@@ -6,7 +6,7 @@ import { execFileSync } from "node:child_process";
 import { linkSync, mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { deflateRawSync, gzipSync } from "node:zlib";
-import { describe, it } from "vitest";
+import { beforeAll, describe, it } from "vitest";
 import { mediaTypes } from "../../src/image/media-types.js";
 import {
   filtered,
@@ -23,7 +23,7 @@ import { dumpTree } from "../support/tree-dump.js";
 import { type ComparisonOptions, expectEveryWay } from "./four-ways.js";
 
 /** The stored form of a tar. */
-type Store = (tar: Buffer) => Buffer | Promise<Buffer>;
+type Store = (tar: Buffer) => Buffer;
 
 const bytes = layerBytes();
 
@@ -41,7 +41,7 @@ function give(
     for (const [number, [, store]] of wanted.entries()) {
       const tar = tarOf(source, `${number}`);
       const [make, mediaType] = Array.isArray(store) ? store : [store, mediaTypes.ociLayerGzip];
-      layers.push({ tar, blob: await make(tar), mediaType });
+      layers.push({ tar, blob: make(tar), mediaType });
     }
     await expectEveryWay(layers, await dumpTree(source), options);
   });
@@ -98,13 +98,18 @@ const stargzFooter = gzipMember(Buffer.alloc(0), deflateRawSync(Buffer.alloc(0),
   extra: Buffer.from(`SG\x16\x00${"0".repeat(16)}STARGZ`),
 });
 
+let ownDir = "";
+beforeAll(async () => {
+  ownDir = await makeTempDir("gzip");
+});
+
 const gnuGzip =
   (...args: string[]): Store =>
   (tar) =>
     filtered("gzip", "gzip", ["-c", ...args], tar);
 /** What gzip makes of a file: its name and time are in the header. */
-const namedGzip: Store = async (tar) => {
-  const file = path.join(await makeTempDir("gzip"), "layer.tar");
+const namedGzip: Store = (tar) => {
+  const file = path.join(ownDir, "layer.tar");
   writeFileSync(file, tar);
   return execFileSync("gzip", ["-9c", file], { maxBuffer: 2 ** 26 });
 };
@@ -144,7 +149,8 @@ describe("example 23: layers in gzip", () => {
     () => ({
       "all header fields": longHeader!,
       "zeros behind the last member": (tar) => Buffer.concat([pythonGzip(tar), Buffer.alloc(10_240)]),
-      "no member behind the last one": (tar) => Buffer.concat([pythonGzip(tar), Buffer.from("not a header")]),
+      "bytes that are no member behind the last one": (tar) =>
+        Buffer.concat([pythonGzip(tar), Buffer.from("not a header")]),
     }),
     { umoci: false },
   );
@@ -160,10 +166,7 @@ describe("example 23: layers in zstd, in gzip and in none, in one image", () => 
     () => ({
       "one frame": [(tar) => zstd(tar), ociLayerZstd],
       "one frame of level 19 with a checksum": [(tar) => zstd(tar, "-19", "--check"), ociLayerZstd],
-      "one frame that does not say how long it is": [
-        (tar) => zstd(tar, "--no-content-size", "--no-check"),
-        ociLayerZstd,
-      ],
+      "one frame that says how long it is": [(tar) => zstd(tar, `--stream-size=${tar.length}`), ociLayerZstd],
       "frames of 100,000 bytes": [(tar) => zstdFrames(tar, 100_000), ociLayerZstd],
       "frames with others to skip before, between and behind them": [
         (tar) => {

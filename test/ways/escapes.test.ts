@@ -2,11 +2,15 @@
  * Example case 25, and more of its kind: images that would write, remove, link or change attributes outside the directory they are unpacked to.
  * What they name on the host is there: a canary, whose every inode is compared before and after, as are the trees.
  */
-import { readdir } from "node:fs/promises";
+import { mkdir, readdir, readlink, rm, symlink } from "node:fs/promises";
+import path from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
+import { unpackImage } from "../../src/mount/unpack-image.js";
+import { stampFile } from "../../src/unpack/stamp.js";
+import { differences, dumpTree, linesOfTree } from "../support/tree-dump.js";
 import { type LayerNotation, layersOf, merge } from "../tree/notation.js";
 import { type Canary, makeCanary } from "./canary.js";
-import { expectMerged, layersIn, writeLayout } from "./four-ways.js";
+import { expectMerged, type ImageLayout, layersIn, unpackModes, writeLayout } from "./four-ways.js";
 import { expectRefused } from "./refusals.js";
 
 let host: Canary;
@@ -27,7 +31,7 @@ function kept(claim: string, imageFor: (canary: string) => LayerNotation[], ...p
   });
 }
 
-describe("what would be written outside by its name", () => {
+describe("example 25: what would be written outside by its name", () => {
   kept(
     "with .. parts lies inside",
     (canary) => [["../canary/f", "/../canary/g", "a/../../canary/hello", `../../../../../..${canary}/hello`]],
@@ -49,7 +53,7 @@ describe("what would be written outside by its name", () => {
   );
 });
 
-describe("what would be written through a link", () => {
+describe("example 25: what would be written through a link", () => {
   kept(
     "of the same layer, absolute, lies inside",
     (canary) => [[`l→${canary}`, "l/f", "l/hello", "l/sub/deep"]],
@@ -99,7 +103,7 @@ describe("what would be written through a link", () => {
   );
 });
 
-describe("what would be removed through a link", () => {
+describe("example 25: what would be removed through a link", () => {
   kept(
     "by a whiteout, or an opaque marker, is what is inside only",
     (canary) => [
@@ -121,7 +125,7 @@ describe("what would be removed through a link", () => {
   );
 });
 
-describe("attributes", () => {
+describe("example 25: attributes", () => {
   const loud = { mode: 0o7777, uid: 1234, gid: 1234, mtimeSec: 1, xattrs: { "trusted.x": "y" } };
   kept("of a directory in a link's place are not set where the link led", (canary) => [
     [`d→${canary}`, `e→${canary}/sub`],
@@ -169,7 +173,7 @@ describe("attributes", () => {
   );
 });
 
-describe("a hard link", () => {
+describe("example 25: a hard link", () => {
   it("to a file of the host is refused, whatever it is spelled", async () => {
     const before = host.state();
     const images: Array<[image: LayerNotation[], target: RegExp]> = [
@@ -197,7 +201,7 @@ describe("a hard link", () => {
   );
 });
 
-describe("a file over a FIFO or a device", () => {
+describe("example 25: a file over a FIFO or a device", () => {
   // /dev/full: who writes into it fails, and who only opens it to write gets no file.
   const full = { type: "character", major: 1, minor: 7, mode: 0o666 } as const;
   kept(
@@ -215,7 +219,68 @@ describe("a file over a FIFO or a device", () => {
   ]);
 });
 
-describe("an image that is bad at its end", () => {
+describe("example 25: a directory to unpack to", () => {
+  /** Everything that leads out, and what would be written there. */
+  const escaping = (canary: string): LayerNotation[] => [
+    [
+      `l→${canary}`,
+      "l/hello(new)",
+      "../canary/hello(new)",
+      "m→../canary",
+      "m/sub/deep(new)",
+      `n→${canary}/hello`,
+    ],
+    ["l/.wh.w", "m/.wh..wh..opq", "n(new)", `d/e→${canary}/sub`, "d/e/f"],
+  ];
+
+  for (const mode of unpackModes) {
+    const at = (name: string) => path.join(host.room, name);
+    const unpack = async ({ dir, name }: ImageLayout, directory: string) =>
+      await unpackImage({ image: name, directory, mode, settings: { cacheDir: path.join(dir, mode) } });
+
+    it(`that is a link is where the link leads, and the link stays (${mode} mode)`, async () => {
+      const before = host.state();
+      const image = merge(escaping(host.canary));
+      await mkdir(at("real"));
+      await symlink("real", at("link"));
+      const { directory } = await unpack(await writeLayout(layersIn(image)), at("link"));
+      expect(directory).toBe(at("real"));
+      expect(await readlink(at("link"))).toBe("real");
+      expect(differences(linesOfTree(image, image.contentOf), await dumpTree(at("real")))).toEqual([]);
+      expect(host.state()).toEqual(before);
+      await removed("link", "real");
+    });
+
+    it(`that is a link to what is no image is refused (${mode} mode)`, async () => {
+      const before = host.state();
+      await symlink("canary", at("link"));
+      const unpacking = unpack(await writeLayout(layersIn(merge(escaping(host.canary)))), at("link"));
+      await expect(unpacking).rejects.toMatchObject({ code: "USAGE" });
+      expect(await readlink(at("link"))).toBe("canary");
+      expect(host.state()).toEqual(before);
+      await removed("link");
+    });
+
+    it(`that has links to the outside is replaced by another image without following them (${mode} mode)`, async () => {
+      const before = host.state();
+      await unpack(await writeLayout(layersIn(merge(escaping(host.canary)))), at("tree"));
+      const next = merge("d/e/f l/hello ../canary/w");
+      await unpack(await writeLayout(layersIn(next)), at("tree"));
+      expect(differences(linesOfTree(next, next.contentOf), await dumpTree(at("tree")))).toEqual([]);
+      expect(host.state()).toEqual(before);
+      await removed("tree");
+    });
+  }
+
+  /** Takes away what a test has made, and asserts that it was all there was, but for the locks of directories, which stay beside them. */
+  async function removed(...names: string[]): Promise<void> {
+    for (const name of names) await rm(path.join(host.room, name), { recursive: true });
+    for (const name of [...names, "canary"]) await rm(stampFile(path.join(host.room, name)), { force: true });
+    expect(await readdir(host.room)).toEqual(["canary"]);
+  }
+});
+
+describe("example 25: an image that is bad at its end", () => {
   it("is taken away without following its links", async () => {
     const before = host.state();
     const good = layersIn(merge([[`l→${host.canary}`, `d/m→${host.canary}/sub`, "l/f", "d/f"]]));
