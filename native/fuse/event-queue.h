@@ -17,6 +17,7 @@ enum class EventKind : uint32_t {
   initialized = 2,   // FUSE_INIT has been answered
   ended = 3,         // the connection is gone, and no thread serves any more
   refused = 4,       // value: protocol minor of a kernel that is too old
+  spanTouched = 5,   // value: index of a span that a read wants bytes of, for the first time in this session
 };
 
 class EventQueue {

@@ -40,6 +40,7 @@ void Session::read(Worker& worker, const fuse_in_header& header, Bytes body) {
   worker.ensureReply(headerBytes + length);
   uint8_t* bytes = worker.reply.get() + headerBytes;
   if (!planRead(*tree_, *file, in.offset, bytes, length, worker.slices)) return refuse(EIO);
+  touch(worker.slices);
   if (isDevice_ && length >= splicedBytesMin && spliceCached(worker, header, length)) {
     counters_.reads.fetch_add(1, std::memory_order_relaxed);
     counters_.readBytes.fetch_add(length, std::memory_order_relaxed);
@@ -50,6 +51,15 @@ void Session::read(Worker& worker, const fuse_in_header& header, Bytes body) {
   counters_.reads.fetch_add(1, std::memory_order_relaxed);
   counters_.readBytes.fetch_add(length, std::memory_order_relaxed);
   send(header, body, worker.reply.get(), length, worker.startedNs);
+}
+
+// Tells JavaScript of spans that are read for the first time, before it hears that they are wanted: read-ahead and start profiles go by it.
+void Session::touch(const std::vector<ReadSlice>& slices) {
+  for (const ReadSlice& slice : slices) {
+    auto& touched = touched_[slice.span];
+    if (touched.load(std::memory_order_relaxed) == 0 && touched.exchange(1, std::memory_order_relaxed) == 0)
+      events_.push(EventKind::spanTouched, slice.span);
+  }
 }
 
 std::shared_ptr<CachedLayer> Session::verifiedIn(const ReadSlice& slice) const {

@@ -41,6 +41,7 @@ Session::Session(UniqueFd fd, std::shared_ptr<const ImageTree> tree, const Sessi
       options_(options),
       events_(std::move(notify)),
       layers_(tree_->layerCount()),
+      touched_(tree_->spanCount()),
       isDevice_(isCharacterDevice(fd_.get())),
       init_(predecessor) {
   for (unsigned i = 0; i < options_.threads; i++) {

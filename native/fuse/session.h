@@ -98,6 +98,7 @@ class Session {
   std::shared_ptr<CachedLayer> verifiedIn(const ReadSlice& slice) const;
   bool spliceCached(Worker& worker, const fuse_in_header& header, uint32_t length);
   void bring(Worker& worker, const ReadSlice& slice);
+  void touch(const std::vector<ReadSlice>& slices);
   void interrupt(Bytes body);
   void leave();
   void stopAnswering();
@@ -119,6 +120,8 @@ class Session {
   SpanWaits waits_{events_};
   SessionCounters counters_;
   std::vector<std::atomic<std::shared_ptr<CachedLayer>>> layers_;
+  // One byte a span: 1 from the first read on that wanted any of it.
+  std::vector<std::atomic<uint8_t>> touched_;
   // False for a socket in its place (tests): splice would cut an answer into packets.
   const bool isDevice_;
 

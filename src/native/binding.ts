@@ -222,6 +222,8 @@ export const SessionEvent = {
   ended: 3,
   /** The kernel's protocol is too old; its minor version. The connection fails everything. */
   refused: 4,
+  /** Index of a span that a read wants bytes of, for the first time in this session; told before it is wanted. */
+  spanTouched: 5,
 } as const;
 
 /** Opcodes that are counted each for itself. */

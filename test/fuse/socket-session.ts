@@ -57,8 +57,9 @@ const running = new Set<SocketSession>();
 
 export class SocketSession {
   readonly handle: SessionHandle;
-  /** What the session has told, in order: name of a SessionEvent and its number. */
+  /** What the session has told, in order: name of a SessionEvent and its number. Spans that are touched are told apart. */
   readonly events: Array<readonly [event: string, value: number]> = [];
+  readonly touched: number[] = [];
   /** The session's end, as /proc/self/fd names it. */
   readonly serverSocket: string;
   readonly #fd: number;
@@ -74,8 +75,11 @@ export class SocketSession {
     this.#fd = kernel;
     this.serverSocket = readlinkSync(`/proc/self/fd/${server}`);
     this.handle = native.sessionStart(server, tree, threads, false, initResult, "a socket", (events) => {
-      for (let at = 0; at < events.length; at += 2)
-        this.events.push([eventNames[events[at]!]!, events[at + 1]!]);
+      for (let at = 0; at < events.length; at += 2) {
+        const value = events[at + 1]!;
+        if (events[at] === SessionEvent.spanTouched) this.touched.push(value);
+        else this.events.push([eventNames[events[at]!]!, value]);
+      }
     });
     running.add(this);
   }

@@ -179,8 +179,8 @@ describe("example 25: a hard link", () => {
     const images: Array<[image: LayerNotation[], target: RegExp]> = [
       [["h=../canary/hello"], /"h" is a hard link to "\.\.\/canary\/hello"/],
       [[`h=${host.canary}/hello`], /"h" is a hard link to "/],
-      [["f", "h=/../canary/hello"], /layer 2 of 2 .*"h" is a hard link to/],
-      [[`l→${host.canary}`, "h=l/hello"], /layer 2 of 2 .*"h" is a hard link to "l\/hello"/],
+      [["f", "h=/../canary/hello"], /layer 2 of 2, .*"h" is a hard link to/],
+      [[`l→${host.canary}`, "h=l/hello"], /layer 2 of 2, .*"h" is a hard link to "l\/hello"/],
       [[`l→${host.canary} h=l/sub`], /"h" is a hard link to "l\/sub"/],
     ];
     for (const [image, message] of images) {

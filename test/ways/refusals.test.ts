@@ -25,7 +25,7 @@ const over = (layer: TestLayer): TestLayer[] => [{ tar: tarOf(base) }, layer];
 
 /** One test: the layer, over a good one, is corrupt, and the error names the layer and the path. */
 function corrupt(claim: string, layer: LayerNotation, named: RegExp): void {
-  const message = new RegExp(`^layer 2 of 2 .*${named.source}`, "s");
+  const message = new RegExp(`^layer 2 of 2, .*${named.source}`, "s");
   refused(claim, () => layersIn({ layers: layersOf([base, layer]) }), { code: "LAYER_CORRUPT", message });
 }
 
