@@ -16,14 +16,18 @@ import type { SpanCache } from "../cache/span-cache.js";
 import type { NativeBinding } from "../native/binding.js";
 import { CallScope } from "../registry/call-scope.js";
 import type { ImageSource } from "../registry/image-source.js";
+import type { FillOptions, Presence } from "./background-fill.js";
 import type { ContentArchive } from "./content-archive.js";
 import { type ContentCounter, createContentCounters } from "./counters.js";
+import type { PrefetchReport } from "./prefetch.js";
 import { planRead } from "./read-plan.js";
 import { SpanBringer } from "./span-bringer.js";
 import { type SpanDelivery, SpanErrands, type SpanSink } from "./span-delivery.js";
 import { type FetchInFlight, SpanFetcher } from "./span-fetcher.js";
 import { type SpanReaderOptions, serveAtHand, serveMissing } from "./span-reader.js";
 import { SpanStore } from "./span-store.js";
+import { SpansAhead } from "./spans-ahead.js";
+import { Traffic } from "./traffic.js";
 import { type VerifyOptions, type VerifyReport, verifySpans } from "./verify-spans.js";
 
 export interface ContentOptions {
@@ -35,6 +39,8 @@ export interface ContentOptions {
   readonly native: Pick<NativeBinding, "decoderOpen" | "decoderWrite" | "decoderNext">;
   readonly settings: Pick<Settings, "readDeadlineMs" | "memoryCacheBytes">;
   readonly logger?: Logger;
+  /** False: nothing but what a read needs, or is asked for by name, is fetched. */
+  readonly readAhead?: boolean;
 }
 
 export interface ReadRequest {
@@ -64,6 +70,25 @@ export interface Content {
    * given up, until the returned function is called. Without a disk cache nothing is told.
    */
   watchFiles(listener: (layer: number, ...files: Parameters<FilesListener>) => void): () => void;
+  /**
+   * Spans that reads want bytes of, cached or not, as an engine that serves from the cache itself reports them; `read` does so by itself. What
+   * was told before is passed over. Readers that go on get read-ahead by it.
+   */
+  touched(spans: readonly number[]): void;
+  /** Calls `listener` with each span that is touched for the first time, until the returned function is called. */
+  onTouch(listener: (span: number) => void): () => void;
+  /**
+   * Fetches spans that will be needed, in the order of need and behind everything that readers wait for. `signal` ends it. Never rejects: what could not be
+   * had is in the report, and is fetched when it is read. Without a disk cache only what half of the memory cache holds.
+   */
+  prefetch(spans: readonly number[], signal: AbortSignal): Promise<PrefetchReport>;
+  /**
+   * Fetches all of the image that is not on disk, behind everything else. Resolves when it is there, or `signal` has ended it. Throws ENVIRONMENT without a disk
+   * cache, and, unless told to persist, what the registry failed with.
+   */
+  fill(options: FillOptions): Promise<Presence>;
+  /** How much of the image is on disk, as far as presence maps say. */
+  presence(): Promise<Presence>;
   readonly counters: Counters<ContentCounter>;
   /** What is being fetched at the moment. */
   inFlight(): FetchInFlight[];
@@ -85,6 +110,7 @@ class ImageContent implements Content {
   readonly #fetcher: SpanFetcher;
   readonly #bringer: SpanBringer;
   readonly #reader: SpanReaderOptions;
+  readonly #ahead: SpansAhead;
 
   constructor(options: ContentOptions) {
     this.#options = options;
@@ -92,11 +118,19 @@ class ImageContent implements Content {
     const { readDeadlineMs, memoryCacheBytes } = settings;
     const { counters } = this;
     const store = new SpanStore({ archive, cache, memoryCacheBytes, counters });
-    const fetcher = new SpanFetcher({ archive, source, native, store, counters, logger, readDeadlineMs });
+    const traffic = new Traffic();
+    const fetcher = new SpanFetcher({
+      ...{ archive, source, native, store, counters, logger, traffic, readDeadlineMs },
+    });
     this.#store = store;
     this.#fetcher = fetcher;
     this.#bringer = new SpanBringer({ store, fetcher });
     this.#reader = { archive, store, bringer: this.#bringer, counters };
+    this.#ahead = new SpansAhead({
+      ...{ archive, store, fetcher, traffic, counters, logger, memoryCacheBytes },
+      hasDisk: cache !== undefined,
+      readAhead: options.readAhead ?? true,
+    });
   }
 
   async read(request: ReadRequest): Promise<number> {
@@ -112,13 +146,17 @@ class ImageContent implements Content {
     if (missing.length > 0) {
       const scope = new CallScope("reading a file", signal, performance.now() + settings.readDeadlineMs);
       try {
-        await serveMissing(missing, scope, this.#reader);
+        const served = serveMissing(missing, scope, this.#reader);
+        this.touched(parts.map(({ span }) => span));
+        await served;
       } catch (error) {
         if (!isSkimError(error, "CANCELLED")) counters.add("read_failures_total");
         throw error;
       } finally {
         scope.end();
       }
+    } else {
+      this.touched(parts.map(({ span }) => span));
     }
     counters.add("read_bytes_total", length);
     return length;
@@ -140,6 +178,26 @@ class ImageContent implements Content {
     };
   }
 
+  touched(spans: readonly number[]): void {
+    this.#ahead.touched(spans);
+  }
+
+  onTouch(listener: (span: number) => void): () => void {
+    return this.#ahead.onTouch(listener);
+  }
+
+  prefetch(spans: readonly number[], signal: AbortSignal): Promise<PrefetchReport> {
+    return this.#ahead.foretell(spans, signal);
+  }
+
+  fill(options: FillOptions): Promise<Presence> {
+    return this.#ahead.fill(options);
+  }
+
+  presence(): Promise<Presence> {
+    return this.#ahead.presence();
+  }
+
   inFlight(): FetchInFlight[] {
     return this.#fetcher.inFlight();
   }
@@ -149,7 +207,9 @@ class ImageContent implements Content {
   }
 
   async close(): Promise<void> {
+    const closed = this.#ahead.close();
     await this.#fetcher.close();
+    await closed;
     await this.#store.close();
   }
 }

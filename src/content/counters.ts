@@ -11,6 +11,10 @@ export const contentCounters = [
   /** Ranged requests made, repeated ones included, and compressed bytes that came. */
   "fetch_requests_total",
   "fetched_bytes_total",
+  /** Spans that came before anybody asked for them: by a profile, a start set, read-ahead or filling. */
+  "prefetched_spans_total",
+  /** Spans that reads wanted bytes of for the first time. */
+  "touched_spans_total",
   /** Spans whose bytes, from the network or from disk, did not have their digest or did not inflate. */
   "verification_failures_total",
   "cache_write_failures_total",

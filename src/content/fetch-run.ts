@@ -10,6 +10,8 @@
  * aborted, unless it goes on to fill the disk cache (`toNextRestart`, see fetch-plan.ts). Without a disk cache such a run
  * pauses where nobody waits and keeps its decoder for a while: a reader that goes on where it stopped need not start over.
  *
+ * A run of a prefetch needs no waiters, and gives way to those that have some (traffic.ts).
+ *
  * Bytes that do not decode, or to something else than the archive names, are fetched again a few times, from the last restart
  * point on. If that does not help, the spans up to the next restart point fail, and only they. Every wait for a next
  * span has a limit, so that a connection that drips or hangs does not hold up readers that come after the first.
@@ -24,11 +26,11 @@ import type { ContentArchive, ContentLayer } from "./content-archive.js";
 import type { ContentCounter } from "./counters.js";
 import { compressedRange, nextRestart, type PlannedRun } from "./fetch-plan.js";
 import type { SpanStore } from "./span-store.js";
+import type { Traffic, Urgency } from "./traffic.js";
+import { Watchdog } from "./watchdog.js";
 
 /** Fetches of the same bytes before a span is given up: a bad cache or link on the way is often gone with another connection. */
 const attemptsMax = 3;
-/** Longest delay setTimeout takes (24.8 days); a longer one would fire at once. */
-const timerMsMax = 2 ** 31 - 1;
 /** How long a run without a waiter keeps its place, where there is no disk cache to go on for. */
 const lingerMs = 5_000;
 
@@ -39,8 +41,18 @@ export interface FetchRunOptions {
   readonly store: SpanStore;
   readonly counters: Counters<ContentCounter>;
   readonly logger: Logger;
+  readonly traffic: Traffic;
   /** Longest time without a span. */
   readonly readDeadlineMs: number;
+}
+
+/** What a run is for that needs no waiters. */
+export interface UnwaitedRun {
+  readonly urgency: Exclude<Urgency, "demand">;
+  /** Milliseconds to wait before this many compressed bytes more are taken; asked once for each piece. */
+  readonly pace?: (bytes: number) => number;
+  /** Called with each span that has come. */
+  readonly onSpan?: (span: number) => void;
 }
 
 /** A reader's place at a run. */
@@ -65,6 +77,13 @@ export class FetchRun {
   /** Runs and reads are numbered in the order they begin. */
   readonly sequence: number;
   readonly #options: FetchRunOptions;
+  /** Undefined once nobody but waiters wants the run. */
+  #unwaited: UnwaitedRun | undefined;
+  #failure: SkimError | undefined;
+  #leaveTraffic = () => {};
+  /** Set while bytes of an answer come. */
+  #isArriving = false;
+  #endArrival: (() => void) | undefined;
   readonly #waiters = new Map<number, Set<Waiter>>();
   readonly #abort = new AbortController();
   readonly #watchdog: Watchdog;
@@ -74,8 +93,15 @@ export class FetchRun {
   /** Ends a pause of `#linger`. */
   #goOn = () => {};
 
-  constructor(layer: ContentLayer, plan: PlannedRun, sequence: number, options: FetchRunOptions) {
+  constructor(
+    layer: ContentLayer,
+    plan: PlannedRun,
+    sequence: number,
+    options: FetchRunOptions,
+    unwaited?: UnwaitedRun,
+  ) {
     this.layer = layer;
+    this.#unwaited = unwaited;
     this.plan = plan;
     this.sequence = sequence;
     this.#options = options;
@@ -89,6 +115,15 @@ export class FetchRun {
 
   get waiting(): number {
     return this.#waiting;
+  }
+
+  /** What made the whole run fail; undefined while it has not. */
+  get failure(): SkimError | undefined {
+    return this.#failure;
+  }
+
+  get urgency(): Urgency {
+    return this.#waiting > 0 ? "demand" : (this.#unwaited?.urgency ?? "fill");
   }
 
   /** True where the run is going to hand out `span`. */
@@ -107,14 +142,20 @@ export class FetchRun {
     // Who waits for several spans fails with the first of them.
     bytes.catch(() => {});
     waiters.add(waiter!);
-    this.#waiting++;
+    this.#countWaiters(1);
     this.#goOn();
     const leave = () => {
       if (!waiters.delete(waiter!)) return;
-      this.#waiting--;
-      if (this.#waiting === 0 && !this.plan.toNextRestart) this.cancel(nobodyWaits());
+      this.#countWaiters(-1);
+      this.#endUnlessWanted();
     };
     return { span, sequence: this.sequence, bytes, leave };
+  }
+
+  /** Takes back what the run was begun for: from now on only waiters want it. */
+  release(): void {
+    this.#unwaited = undefined;
+    this.#endUnlessWanted();
   }
 
   /** Ends the run; who still waits gets `error`. */
@@ -129,6 +170,7 @@ export class FetchRun {
     const { end } = this.plan;
     let failed = 0;
     let failedAt = -1;
+    this.#enterTraffic();
     try {
       while (this.#position < end) {
         this.#abort.signal.throwIfAborted();
@@ -145,14 +187,48 @@ export class FetchRun {
         }
       }
     } catch (error) {
-      this.#fail(end, isSkimError(error) ? error : this.#unexpected(error));
+      this.#failure = isSkimError(error) ? error : this.#unexpected(error);
+      this.#fail(end, this.#failure);
     } finally {
       this.#watchdog.stop();
+      this.#arrive(false);
+      this.#leaveTraffic();
+      this.#leaveTraffic = () => {};
+    }
+  }
+
+  #endUnlessWanted(): void {
+    if (this.#waiting === 0 && !this.#unwaited && !this.plan.toNextRestart) this.cancel(nobodyWaits());
+  }
+
+  #countWaiters(change: number): void {
+    const before = this.urgency;
+    this.#waiting += change;
+    if (this.urgency === before || this.#position >= this.plan.end) return;
+    this.#enterTraffic();
+  }
+
+  #enterTraffic(): void {
+    const leave = this.#leaveTraffic;
+    this.#leaveTraffic = this.#options.traffic.enter(this.urgency);
+    leave();
+    this.#arrive(this.#isArriving);
+  }
+
+  /** Bytes come, or do not any more: what others do depends on it where a reader waits for them. */
+  #arrive(isArriving: boolean): void {
+    this.#isArriving = isArriving;
+    const holdsUp = isArriving && this.urgency === "demand";
+    if (holdsUp) {
+      this.#endArrival ??= this.#options.traffic.arriving();
+    } else {
+      this.#endArrival?.();
+      this.#endArrival = undefined;
     }
   }
 
   async #fetchFrom(restart: number, afterDamage: boolean): Promise<void> {
-    const { archive, source, native, counters, readDeadlineMs } = this.#options;
+    const { archive, source, native, counters, traffic, readDeadlineMs } = this.#options;
     const { end, toNextRestart } = this.plan;
     const { digest, compressedBytes, compression } = this.layer;
     const decoder = native.decoderOpen(
@@ -161,14 +237,16 @@ export class FetchRun {
       archive.window(restart),
     );
     counters.add("fetch_requests_total");
+    const transfer = traffic.link.begin();
+    this.#arrive(false);
     const pieces = source.readBlob(
       { digest, size: compressedBytes },
       {
         range: compressedRange(archive, restart, end),
         signal: this.#abort.signal,
         afterDamage,
-        // A run that fetches a whole layer may take long; the watchdog sees to it that it gets on.
-        ...(toNextRestart ? {} : { deadlineMs: readDeadlineMs }),
+        // A run that fetches a whole layer, or has to wait for others, may take long; the watchdog sees to it that it gets on.
+        ...(toNextRestart || this.#unwaited ? {} : { deadlineMs: readDeadlineMs }),
       },
     );
     this.#watchdog.start();
@@ -176,18 +254,34 @@ export class FetchRun {
     for await (const piece of pieces) {
       counters.add("fetched_bytes_total", piece.length);
       if (piece.length === 0) continue;
+      transfer.arrived(piece.length);
+      this.#arrive(true);
+      await this.#turn(piece.length);
       native.decoderWrite(decoder, piece);
       for (;;) {
-        const bytes = await native.decoderNext(decoder);
+        const bytes = await traffic.inflate(
+          this.urgency,
+          () => native.decoderNext(decoder),
+          this.#abort.signal,
+        );
         this.#abort.signal.throwIfAborted();
         if (!bytes) break;
         this.#watchdog.start();
         const span = decoding++;
         if (span >= this.#position) await this.#handOut(span, bytes);
-        if (decoding === end) return;
+        if (decoding === end) return transfer.end();
       }
     }
     throw new SpanDamage("its bytes end too early");
+  }
+
+  /** Waits until it is this run's turn to take `bytes` more. The time does not count as the network's. */
+  async #turn(bytes: number): Promise<void> {
+    if (this.urgency === "demand") return;
+    const { signal } = this.#abort;
+    this.#watchdog.stop();
+    await this.#options.traffic.turn(() => this.urgency, signal, this.#unwaited?.pace?.(bytes));
+    this.#watchdog.start();
   }
 
   async #handOut(span: number, bytes: Uint8Array): Promise<void> {
@@ -196,10 +290,11 @@ export class FetchRun {
     const waiters = this.#takeWaiters(span);
     store.put(this.layer, span, bytes, waiters.length > 0);
     for (const waiter of waiters) waiter.resolve(bytes);
+    this.#unwaited?.onSpan?.(span);
     this.#watchdog.stop();
     await store.room();
-    if (this.#position < this.plan.end && this.#waiting === 0 && !store.keeps(this.layer))
-      await this.#linger();
+    const isWanted = this.#waiting > 0 || this.#unwaited !== undefined;
+    if (this.#position < this.plan.end && !isWanted && !store.keeps(this.layer)) await this.#linger();
     this.#watchdog.start();
     this.#abort.signal.throwIfAborted();
   }
@@ -221,7 +316,7 @@ export class FetchRun {
     const span = this.#position - spanFirst;
     const message = `span ${span} of layer ${digest}: the registry's bytes are not what the archive names, ${attemptsMax} times in a row: ${describeError(cause)}; check the blob in the registry, or index the image again`;
     this.#fail(next, new SkimError("DIGEST_MISMATCH", message, { cause }));
-    if (this.#waiting === 0) throw nobodyWaits();
+    if (this.#waiting === 0 && !this.#unwaited) throw nobodyWaits();
   }
 
   #fail(next: number, error: SkimError): void {
@@ -238,7 +333,7 @@ export class FetchRun {
     this.#waiters.delete(span);
     const taken = [...waiters];
     waiters.clear();
-    this.#waiting -= taken.length;
+    this.#countWaiters(-taken.length);
     return taken;
   }
 
@@ -280,25 +375,4 @@ function isDamage(error: unknown): boolean {
 
 function nobodyWaits(): SkimError {
   return new SkimError("CANCELLED", "fetching from the registry: nobody waits for it any more");
-}
-
-/** Calls `onLate` when it was started and not stopped, or started again, within `limitMs`. */
-class Watchdog {
-  readonly #limitMs: number;
-  readonly #onLate: () => void;
-  #timer: NodeJS.Timeout | undefined;
-
-  constructor(limitMs: number, onLate: () => void) {
-    this.#limitMs = Math.min(limitMs, timerMsMax);
-    this.#onLate = onLate;
-  }
-
-  start(): void {
-    this.stop();
-    this.#timer = setTimeout(this.#onLate, this.#limitMs).unref();
-  }
-
-  stop(): void {
-    clearTimeout(this.#timer);
-  }
 }

@@ -6,7 +6,7 @@
  */
 import type { Counters } from "../base/metrics.js";
 import { CallScope } from "../registry/call-scope.js";
-import type { ContentArchive, ContentLayer } from "./content-archive.js";
+import { type ContentArchive, type ContentLayer, layerOfSpan } from "./content-archive.js";
 import { type ContentCounter, spanCounterOf } from "./counters.js";
 import type { BroughtSpan, SpanBringer } from "./span-bringer.js";
 
@@ -43,20 +43,17 @@ export class SpanErrands implements SpanDelivery {
   readonly #options: SpanDeliveryOptions;
   readonly #sink: SpanSink;
   readonly #errands = new Map<number, Errand>();
-  /** Layers that are the same blob share their spans: one of them stands for all. */
-  readonly #layers: readonly ContentLayer[];
 
   constructor(options: SpanDeliveryOptions, sink: SpanSink) {
     this.#options = options;
     this.#sink = sink;
-    this.#layers = options.archive.layers.filter((layer) => layer.spanCount > 0);
   }
 
   want(spans: readonly number[]): void {
     const byLayer = new Map<ContentLayer, Errand[]>();
     for (const span of spans) {
       if (this.#errands.has(span)) continue;
-      const layer = this.#layerOf(span);
+      const layer = layerOfSpan(this.#options.archive, span);
       const errand = this.#begin(span);
       const found = byLayer.get(layer);
       if (found) found.push(errand);
@@ -105,11 +102,5 @@ export class SpanErrands implements SpanDelivery {
     } finally {
       errand.scope.end();
     }
-  }
-
-  #layerOf(span: number): ContentLayer {
-    return this.#layers.find(
-      ({ spanFirst, spanCount }) => span >= spanFirst && span < spanFirst + spanCount,
-    )!;
   }
 }

@@ -13,7 +13,7 @@ import type { FuseEngineName } from "./engine-names.js";
 export interface ServedImage {
   readonly filesystem: ImageFilesystem;
   readonly archive: Pick<Archive, "servedSections" | "totals">;
-  readonly content: Pick<Content, "deliverTo" | "watchFiles">;
+  readonly content: Pick<Content, "deliverTo" | "watchFiles" | "touched">;
 }
 
 export interface FuseEngine {

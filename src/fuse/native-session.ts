@@ -42,6 +42,7 @@ export class NativeSession implements FuseSession {
   readonly #handle: SessionHandle;
   readonly #entry: MountedEntry;
   readonly #delivery: SpanDelivery;
+  readonly #content: ServedImage["content"];
   readonly #failures: FailureLog;
   readonly #logger: Logger;
   readonly #initialized: Promise<void>;
@@ -55,6 +56,7 @@ export class NativeSession implements FuseSession {
     const { native, image, connection, logger } = parts;
     const { archive, content } = image;
     this.mountpoint = connection.mount.mountpoint;
+    this.#content = content;
     this.#native = native;
     this.#logger = logger;
     this.#failures = new FailureLog(logger);
@@ -166,6 +168,7 @@ export class NativeSession implements FuseSession {
   #take(events: Uint32Array): void {
     // Wanted spans are gathered, so that neighbours are fetched together; the order of wanted and unwanted is kept.
     let wanted: number[] = [];
+    const touched: number[] = [];
     const flush = () => {
       if (wanted.length > 0) this.#delivery.want(wanted);
       wanted = [];
@@ -180,6 +183,9 @@ export class NativeSession implements FuseSession {
           flush();
           this.#delivery.unwant(value);
           break;
+        case SessionEvent.spanTouched:
+          touched.push(value);
+          break;
         case SessionEvent.initialized:
           this.#onInitialized();
           break;
@@ -191,7 +197,10 @@ export class NativeSession implements FuseSession {
           break;
       }
     }
-    if (!this.#isEnded) flush();
+    if (this.#isEnded) return;
+    flush();
+    // Behind what is wanted: what is read ahead must not be asked for first.
+    this.#content.touched(touched);
   }
 
   #fail(span: number, error: unknown): void {

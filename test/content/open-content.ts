@@ -18,6 +18,8 @@ export interface OpenOptions {
   readonly readDeadlineMs?: number;
   readonly retryAfterMs?: number;
   readonly logger?: Logger;
+  /** Default: false; most tests count requests. */
+  readonly readAhead?: boolean;
 }
 
 /** Content of layers whose registry is in memory; closed after the test. `layers`: blobs, or what they were scanned to. */
@@ -42,6 +44,7 @@ export async function open(
       memoryCacheBytes: options.memoryCacheBytes ?? 16 * 1024 * 1024,
     },
     ...(logger ? { logger } : {}),
+    readAhead: options.readAhead ?? false,
   });
   opened.push(content);
   return { archive, source, content };

@@ -1,0 +1,146 @@
+/**
+ * All of an image, while nothing else is to be done: whole layers as few long ranges over what is missing.
+ *
+ * What has been fetched is on disk, so a fill that was ended goes on where it stopped, in this process or another. It gives way to every
+ * reader (traffic.ts), and when the registry fails it tries again after a while.
+ */
+import { pause } from "../registry/call-scope.js";
+import type { ContentArchive, ContentLayer } from "./content-archive.js";
+import { compressedBytesOf, layersOnce } from "./content-archive.js";
+import type { Prefetcher, PrefetchReport } from "./prefetch.js";
+import type { SpanStore } from "./span-store.js";
+import type { Traffic, Urgency } from "./traffic.js";
+
+/** Compressed bytes of a request. Long ones cost a registry least; they are held back by not being read, so their length is in nobody's way. */
+const requestBytesMax = 64 * 1024 * 1024;
+/** One inflates while the other waits for the network. */
+const requestsAtOnce = 2;
+/** At full speed, where nobody else is there: as many as inflate side by side. */
+const requestsAtOnceAhead = 4;
+const requestBytesMaxAhead = 4 * 1024 * 1024;
+/** Who waits for readers to be still waits for this long: a start has pauses in which it computes. */
+const quietMsMin = 500;
+/** After a failure of the registry. */
+const retryMs = 15_000;
+/** A rate is kept over this time, not for each piece: a request of bytes that may come at once is not cut up. */
+const burstMs = 200;
+
+export interface FillOptions {
+  /** "ahead": at full speed; "fill": behind everything else. */
+  readonly urgency: Exclude<Urgency, "demand">;
+  /** Waits until readers have been still for a while. */
+  readonly idle?: boolean;
+  /** Compressed bytes a second. */
+  readonly bytesPerSecond?: number;
+  /** Tries again when the registry fails, until `signal` ends it. */
+  readonly persist?: boolean;
+  readonly signal: AbortSignal;
+  /** Called with compressed bytes of spans as they come. */
+  readonly onProgress?: (layer: ContentLayer, bytes: number) => void;
+}
+
+/** How much of an image is on disk. A layer that is listed twice counts once. */
+export interface Presence {
+  readonly spans: number;
+  readonly presentSpans: number;
+  readonly compressedBytes: number;
+  readonly presentCompressedBytes: number;
+}
+
+export class BackgroundFill {
+  readonly #archive: ContentArchive;
+  readonly #store: SpanStore;
+  readonly #prefetcher: Prefetcher;
+  readonly #traffic: Traffic;
+
+  constructor(parts: {
+    archive: ContentArchive;
+    store: SpanStore;
+    prefetcher: Prefetcher;
+    traffic: Traffic;
+  }) {
+    this.#archive = parts.archive;
+    this.#store = parts.store;
+    this.#prefetcher = parts.prefetcher;
+    this.#traffic = parts.traffic;
+  }
+
+  /** Resolves when all of the image is on disk as far as this could bring it there, or `signal` ended it. Throws what the registry failed with. */
+  async run(options: FillOptions): Promise<Presence> {
+    const { signal, persist = false } = options;
+    while (!signal.aborted) {
+      const failure = await this.#pass(options);
+      const presence = await this.presence();
+      if (!failure || presence.presentSpans === presence.spans) return presence;
+      if (!persist) throw failure;
+      await pause(retryMs, signal).catch(() => {});
+    }
+    return await this.presence();
+  }
+
+  async presence(): Promise<Presence> {
+    const presence = { spans: 0, presentSpans: 0, compressedBytes: 0, presentCompressedBytes: 0 };
+    for (const layer of layersOnce(this.#archive)) {
+      const missing = new Set(await this.#missing(layer));
+      for (let span = layer.spanFirst; span < layer.spanFirst + layer.spanCount; span++) {
+        const bytes = compressedBytesOf(this.#archive, span);
+        presence.spans++;
+        presence.compressedBytes += bytes;
+        if (missing.has(span)) continue;
+        presence.presentSpans++;
+        presence.presentCompressedBytes += bytes;
+      }
+    }
+    return presence;
+  }
+
+  async #pass(options: FillOptions): Promise<PrefetchReport["failure"]> {
+    const { urgency, idle = false, bytesPerSecond, signal, onProgress } = options;
+    const rate = bytesPerSecond === undefined ? undefined : new Rate(bytesPerSecond);
+    const pace = (bytes: number) => {
+      const quiet = idle ? Math.max(0, quietMsMin - this.#traffic.quietMs) : 0;
+      return Math.max(quiet, rate?.take(bytes) ?? 0);
+    };
+    for (const layer of layersOnce(this.#archive)) {
+      const missing = await this.#missing(layer);
+      if (missing.length === 0) continue;
+      const report = await this.#prefetcher.run(missing, {
+        ...{ urgency, pace, signal },
+        requestsAtOnce: urgency === "fill" ? requestsAtOnce : requestsAtOnceAhead,
+        requestBytesMax: urgency === "fill" ? requestBytesMax : requestBytesMaxAhead,
+        ...(onProgress
+          ? { onSpan: (span: number) => onProgress(layer, compressedBytesOf(this.#archive, span)) }
+          : {}),
+      });
+      await this.#store.drain();
+      if (signal.aborted) return undefined;
+      if (report.failure) return report.failure;
+    }
+    return undefined;
+  }
+
+  async #missing(layer: ContentLayer): Promise<number[]> {
+    await this.#store.openLayer(layer);
+    const spans = Array.from({ length: layer.spanCount }, (_, i) => layer.spanFirst + i);
+    return spans.filter((span) => !this.#store.onDisk(layer, span));
+  }
+}
+
+/** A bucket that fills with time: bytes beyond what is in it have to wait for it. */
+class Rate {
+  readonly #bytesPerMs: number;
+  /** When all that was taken so far has been paid for, of performance.now(). */
+  #paidAt = performance.now();
+
+  constructor(bytesPerSecond: number) {
+    this.#bytesPerMs = bytesPerSecond / 1000;
+  }
+
+  /** Milliseconds to wait before these bytes. */
+  take(bytes: number): number {
+    const now = performance.now();
+    const wait = this.#paidAt - now;
+    this.#paidAt = Math.max(this.#paidAt, now - burstMs) + bytes / this.#bytesPerMs;
+    return Math.max(0, wait);
+  }
+}

@@ -1,0 +1,180 @@
+/**
+ * All that is fetched before somebody asks for it, and what decides about it: which spans are touched, what a profile or a start set foretells,
+ * read-ahead, and filling.
+ */
+import { setMaxListeners } from "node:events";
+import { describeError, SkimError } from "../base/errors.js";
+import type { Logger } from "../base/logger.js";
+import type { Counters } from "../base/metrics.js";
+import { BackgroundFill, type FillOptions, type Presence } from "./background-fill.js";
+import {
+  type ContentArchive,
+  type ContentLayer,
+  compressedBytesOf,
+  layerOfSpan,
+  spanCountOf,
+} from "./content-archive.js";
+import type { ContentCounter } from "./counters.js";
+import { Prefetcher, type PrefetchReport } from "./prefetch.js";
+import { ReadAhead } from "./read-ahead.js";
+import type { SpanFetcher } from "./span-fetcher.js";
+import type { SpanStore } from "./span-store.js";
+import type { Traffic } from "./traffic.js";
+
+/** Of one foretelling or one read-ahead; all together are bounded in bytes, see Traffic.request. */
+const requestsAtOnce = 8;
+/** Compressed bytes of a request. Whoever misses something of a request's end waits for its beginning. */
+const requestBytesMax = 1024 * 1024;
+/**
+ * Of what the link carries in a round trip, how much is taken behind a miss that continues nothing. The files of a package lie side by side, so about one in
+ * three of those spans is read soon, and the link is idle until the next miss; taking all of it would be in that one's way.
+ */
+const speculatedShare = 0.5;
+
+export interface SpansAheadOptions {
+  readonly archive: ContentArchive;
+  readonly store: SpanStore;
+  readonly fetcher: SpanFetcher;
+  readonly traffic: Traffic;
+  readonly counters: Counters<ContentCounter>;
+  readonly logger: Logger;
+  /** False: what is fetched has its place in memory only. */
+  readonly hasDisk: boolean;
+  readonly memoryCacheBytes: number;
+  readonly readAhead: boolean;
+}
+
+export class SpansAhead {
+  readonly #options: SpansAheadOptions;
+  readonly #prefetcher: Prefetcher;
+  readonly #readAhead = new ReadAhead();
+  readonly #fill: BackgroundFill;
+  /** 1 for each span that was touched. */
+  readonly #touched: Uint8Array;
+  /** 1 for each span that a profile or a start set has named: to touch it says nothing of where a reader goes next. */
+  readonly #foretold: Uint8Array;
+  readonly #listeners = new Set<(span: number) => void>();
+  readonly #closing = new AbortController();
+  readonly #underWay = new Set<Promise<unknown>>();
+
+  constructor(options: SpansAheadOptions) {
+    this.#options = options;
+    const { archive, store, traffic } = options;
+    this.#prefetcher = new Prefetcher(options);
+    this.#fill = new BackgroundFill({ archive, store, traffic, prefetcher: this.#prefetcher });
+    this.#touched = new Uint8Array(spanCountOf(archive));
+    this.#foretold = new Uint8Array(this.#touched.length);
+    setMaxListeners(0, this.#closing.signal);
+  }
+
+  touched(spans: readonly number[]): void {
+    const surprising: number[] = [];
+    for (const span of spans) {
+      if (this.#touched[span] !== 0) continue;
+      this.#touched[span] = 1;
+      this.#options.counters.add("touched_spans_total");
+      for (const listener of this.#listeners) listener(span);
+      if (this.#foretold[span] === 0) surprising.push(span);
+    }
+    if (!this.#options.readAhead) return;
+    for (let at = 0; at < surprising.length; ) {
+      const first = surprising[at]!;
+      let last = first;
+      for (at++; surprising[at] === last + 1; at++) last++;
+      this.#readOn(first, last);
+    }
+  }
+
+  onTouch(listener: (span: number) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  async foretell(spans: readonly number[], signal: AbortSignal): Promise<PrefetchReport> {
+    const taken = this.#options.hasDisk ? spans : this.#fittingInMemory(spans);
+    for (const span of taken) this.#foretold[span] = 1;
+    const report = await this.#prefetch(taken, signal);
+    if (report.failure && !signal.aborted)
+      this.#options.logger.warn(
+        { error: describeError(report.failure) },
+        "prefetching has ended early: reads fetch what they need",
+      );
+    return report;
+  }
+
+  async fill(options: FillOptions): Promise<Presence> {
+    if (!this.#options.hasDisk)
+      throw new SkimError(
+        "ENVIRONMENT",
+        "filling the cache: there is no cache directory that can be used; see --cache-dir",
+      );
+    const { onProgress } = options;
+    const counted = (layer: ContentLayer, bytes: number) => {
+      this.#options.counters.add("prefetched_spans_total");
+      onProgress?.(layer, bytes);
+    };
+    const signal = AbortSignal.any([options.signal, this.#closing.signal]);
+    return await this.#track(this.#fill.run({ ...options, signal, onProgress: counted }));
+  }
+
+  presence(): Promise<Presence> {
+    return this.#fill.presence();
+  }
+
+  /** Ends everything that nobody waits for. */
+  async close(): Promise<void> {
+    this.#closing.abort(new SkimError("CANCELLED", "fetching ahead: the image was closed"));
+    await Promise.allSettled(this.#underWay);
+  }
+
+  #readOn(first: number, last: number): void {
+    const { archive, hasDisk } = this.#options;
+    if (this.#closing.signal.aborted) return;
+    const layer = layerOfSpan(archive, last);
+    const { start, end } = this.#readAhead.touched({ first, last }, layer, this.#spansInRoundTrip(last));
+    const spans = Array.from({ length: end - start }, (_, position) => start + position);
+    const taken = hasDisk ? spans : this.#fittingInMemory(spans);
+    if (taken.length > 0) void this.#prefetch(taken, this.#closing.signal);
+  }
+
+  /** How many spans like this one the link carries while a request for another travels. */
+  #spansInRoundTrip(span: number): number {
+    const { archive, traffic } = this.#options;
+    const bytes = (traffic.link.roundTripBytes ?? 0) * speculatedShare;
+    return Math.floor(bytes / Math.max(compressedBytesOf(archive, span), 1));
+  }
+
+  async #prefetch(spans: readonly number[], signal: AbortSignal): Promise<PrefetchReport> {
+    const { counters } = this.#options;
+    const closing = this.#closing.signal;
+    return await this.#track(
+      this.#prefetcher.run(spans, {
+        urgency: "ahead",
+        requestsAtOnce,
+        requestBytesMax,
+        signal: signal === closing ? signal : AbortSignal.any([signal, closing]),
+        onSpan: () => counters.add("prefetched_spans_total"),
+      }),
+    );
+  }
+
+  /** The first of `spans`, as many as may drive other things from memory. */
+  #fittingInMemory(spans: readonly number[]): readonly number[] {
+    const { archive, memoryCacheBytes } = this.#options;
+    let bytes = memoryCacheBytes / 2;
+    const tooMany = spans.findIndex((span) => {
+      bytes -= archive.span(span).uncompressedLength;
+      return bytes < 0;
+    });
+    return tooMany < 0 ? spans : spans.slice(0, tooMany);
+  }
+
+  async #track<T>(work: Promise<T>): Promise<T> {
+    this.#underWay.add(work);
+    try {
+      return await work;
+    } finally {
+      this.#underWay.delete(work);
+    }
+  }
+}
