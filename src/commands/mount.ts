@@ -9,8 +9,9 @@ import {
   withCommonOptions,
   withRegistryOptions,
 } from "./command-context.js";
+import { type FetchAheadCommandOptions, fetchAheadRequest, withFetchAheadOptions } from "./fetch-ahead.js";
 
-interface MountCommandOptions extends CommonOptions {
+interface MountCommandOptions extends CommonOptions, FetchAheadCommandOptions {
   platform?: Platform;
   engine?: FuseEngineName;
   traceOperations?: boolean;
@@ -43,6 +44,7 @@ export function addMountCommand(program: Command): void {
       ...(options.engine ? { engine: options.engine } : {}),
       ...(options.traceOperations ? { traceOperations: true } : {}),
       ...(options.source ? { source: options.source } : {}),
+      ...fetchAheadRequest(options),
     };
     if (options.foreground) {
       const { mountInForeground } = await import("../mount/mount-in-foreground.js");
@@ -67,7 +69,7 @@ export function addMountCommand(program: Command): void {
 
 /** Options of every command that mounts. */
 export function withMountOptions(command: Command): Command {
-  return command
+  return withFetchAheadOptions(command)
     .addOption(
       new Option("--engine <engine>", "what speaks FUSE")
         .choices([...fuseEngineNames])

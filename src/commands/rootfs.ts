@@ -10,10 +10,11 @@ import {
   withCommonOptions,
   withRegistryOptions,
 } from "./command-context.js";
+import { type FetchAheadCommandOptions, fetchAheadRequest } from "./fetch-ahead.js";
 import { withMountOptions } from "./mount.js";
 
 /** Options of everything that makes a writable rootfs. */
-export interface RootfsCommandOptions extends CommonOptions {
+export interface RootfsCommandOptions extends CommonOptions, FetchAheadCommandOptions {
   platform?: Platform;
   engine?: FuseEngineName;
   traceOperations?: boolean;
@@ -94,5 +95,6 @@ export function rootfsRequest(image: string, options: RootfsCommandOptions, cont
     ...(options.engine ? { engine: options.engine } : {}),
     ...(options.traceOperations ? { traceOperations: true } : {}),
     ...(options.source ? { source: options.source } : {}),
+    ...fetchAheadRequest(options),
   };
 }

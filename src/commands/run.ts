@@ -33,22 +33,19 @@ export function addRunCommand(program: Command): void {
     .option("--id <id>", "name of the container (default: a random one)")
     .option("--stats <file>", "write what was fetched and how long the start took as JSON, at the end");
   withCommonOptions(withContainerOptions(withRootfsOptions(command)), { json: false });
-  command.action(
-    async (
-      image: string,
-      args: string[],
-      options: ContainerCommandOptions & { id?: string; stats?: string },
-    ) => {
-      // At once: a mount server that could not be taken down would keep us, and cleans up when we are gone.
-      process.exit(await run(image, args, options, createContext(options)));
-    },
-  );
+  command.action(async (image: string, args: string[], options: RunCommandOptions) => {
+    // At once: a mount server that could not be taken down would keep us, and cleans up when we are gone.
+    process.exit(await runCommand(image, args, options, createContext(options)));
+  });
 }
 
-async function run(
+export type RunCommandOptions = ContainerCommandOptions & { id?: string; stats?: string };
+
+/** Runs a container. Returns its exit code. */
+export async function runCommand(
   image: string,
   args: string[],
-  options: ContainerCommandOptions & { id?: string; stats?: string },
+  options: RunCommandOptions,
   context: CommandContext,
 ): Promise<number> {
   const { runImage } = await import("../mount/run-image.js");

@@ -13,8 +13,9 @@ export const contentCounters = [
   "fetched_bytes_total",
   /** Spans that came before anybody asked for them: by a profile, a start set, read-ahead or filling. */
   "prefetched_spans_total",
-  /** Spans that reads wanted bytes of for the first time. */
+  /** Spans that reads wanted bytes of for the first time, cached or not, and their compressed bytes: what the workload needs. */
   "touched_spans_total",
+  "touched_bytes_total",
   /** Spans whose bytes, from the network or from disk, did not have their digest or did not inflate. */
   "verification_failures_total",
   "cache_write_failures_total",

@@ -68,11 +68,13 @@ export class SpansAhead {
   }
 
   touched(spans: readonly number[]): void {
+    const { archive, counters } = this.#options;
     const surprising: number[] = [];
     for (const span of spans) {
       if (this.#touched[span] !== 0) continue;
       this.#touched[span] = 1;
-      this.#options.counters.add("touched_spans_total");
+      counters.add("touched_spans_total");
+      counters.add("touched_bytes_total", compressedBytesOf(archive, span));
       for (const listener of this.#listeners) listener(span);
       if (this.#foretold[span] === 0) surprising.push(span);
     }

@@ -17,6 +17,8 @@ export interface ImageContentOptions {
   readonly source: string;
   readonly settings: Settings;
   readonly logger: Logger;
+  /** See ContentOptions. */
+  readonly readAhead?: boolean;
 }
 
 export interface ImageContent {
@@ -35,7 +37,16 @@ export async function openImageContent(options: ImageContentOptions): Promise<Im
     undo.defer(() => source.close());
     const cache = await SpanCache.open(settings.cacheDir, { logger });
     undo.defer(() => cache.close());
-    const content = openContent({ archive, source, cache, native: loadNative(), settings, logger });
+    const { readAhead = true } = options;
+    const content = openContent({
+      archive,
+      source,
+      cache,
+      native: loadNative(),
+      settings,
+      logger,
+      readAhead,
+    });
     undo.defer(() => content.close());
     return { content, source, close: () => undo.unwind() };
   });

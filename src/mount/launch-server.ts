@@ -59,8 +59,11 @@ export async function launchServer(options: LaunchOptions): Promise<LaunchedServ
 /** Where credentials and certificates are, for a process that works in another directory. */
 const pathVariables = ["DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"];
 
-function environmentWithAbsolutePaths(): NodeJS.ProcessEnv {
-  const environment = { ...process.env };
+/** Threads of libuv's pool: writes to the cache, inflating ahead of need and filling take five, the rest is for who waits. */
+const poolThreads = 8;
+
+function serverEnvironment(): NodeJS.ProcessEnv {
+  const environment: NodeJS.ProcessEnv = { UV_THREADPOOL_SIZE: String(poolThreads), ...process.env };
   for (const name of pathVariables) {
     const given = environment[name];
     if (given) environment[name] = path.resolve(given);
@@ -77,7 +80,7 @@ function spawnServer(launch: MountServerLaunch, logFile: string): ChildProcess {
     return spawn(process.execPath, [main, JSON.stringify(launch)], {
       detached: true,
       cwd: "/",
-      env: environmentWithAbsolutePaths(),
+      env: serverEnvironment(),
       stdio: ["ignore", log, log, "ipc"],
     });
   } finally {

@@ -13,6 +13,7 @@ import { findMountHolders } from "../fuse/mount-holders.js";
 import { findMount } from "../fuse/mount-table.js";
 import { MNT_DETACH } from "../fuse/umount-flags.js";
 import { loadNative } from "../native/load.js";
+import type { FetchAheadOptions } from "./fetch-ahead.js";
 import { type OpenedImage, type OpenImageOptions, openImageOrArchive } from "./image-or-archive.js";
 import { launchServer } from "./launch-server.js";
 import { type MountRecord, MountRecords, newMountId } from "./mount-record.js";
@@ -23,7 +24,7 @@ import { sweepAbandoned, undoRecord } from "./undo-record.js";
 /** MAXSYMLINKS of the kernel. */
 const symlinksMax = 40;
 
-export interface MountImageOptions extends OpenImageOptions {
+export interface MountImageOptions extends OpenImageOptions, FetchAheadOptions {
   /** File of an archive or name of an image. */
   readonly image: string;
   /** An empty directory. */
@@ -168,7 +169,10 @@ export function newRecord(given: {
 export function serverOptions(
   record: MountRecord,
   opened: OpenedImage,
-  options: Pick<MountImageOptions, "source" | "engine" | "traceOperations" | "logLevel">,
+  options: Pick<
+    MountImageOptions,
+    "source" | "engine" | "traceOperations" | "logLevel" | keyof FetchAheadOptions
+  >,
   settings: Settings,
 ): MountServerOptions & { logFile: string; logLevel: LogLevel } {
   return {
@@ -182,6 +186,10 @@ export function serverOptions(
     settings,
     logFile: record.logFile,
     logLevel: options.logLevel ?? "info",
+    prefetch: options.prefetch ?? "auto",
+    backgroundFill: options.backgroundFill ?? "off",
+    recordProfile: options.recordProfile ?? false,
+    ...(options.command ? { command: options.command } : {}),
   };
 }
 

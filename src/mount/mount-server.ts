@@ -9,11 +9,13 @@ import { openArchive } from "../archive/archive-reader.js";
 import type { Logger } from "../base/logger.js";
 import type { Settings } from "../base/settings.js";
 import { UndoStack } from "../base/undo-stack.js";
+import type { Presence } from "../content/background-fill.js";
 import { ImageFilesystem } from "../filesystem/image-filesystem.js";
 import { openEngine } from "../fuse/engine.js";
 import type { FuseEngineName } from "../fuse/engine-names.js";
 import { loadNative } from "../native/load.js";
 import { serveControlSocket } from "./control-socket.js";
+import { type FetchAhead, type FetchAheadOptions, isComplete, startFetchAhead } from "./fetch-ahead.js";
 import { openImageContent } from "./image-content.js";
 
 /**
@@ -22,7 +24,7 @@ import { openImageContent } from "./image-content.js";
  */
 const readsOfOneReader = 2;
 
-export interface MountServerOptions {
+export interface MountServerOptions extends FetchAheadOptions {
   readonly id: string;
   readonly archive: string;
   /** Image whose registry or layout serves the layers; default: the one the archive was made from. */
@@ -41,7 +43,7 @@ export interface MountServer {
   readonly ended: Promise<void>;
   /** Unmounts, which fails with IN_USE while somebody has files open in it, unless told to `force`. */
   shutdown(options?: { readonly force?: boolean }): Promise<void>;
-  stats(): MountStats;
+  stats(): Promise<MountStats>;
 }
 
 /** What `skim stats` prints: bytes are compressed bytes from the registry unless named otherwise. */
@@ -54,6 +56,12 @@ export interface MountStats {
   readonly registry: { readonly requests: number; readonly bytes: number };
   /** FUSE requests by operation. */
   readonly operations: Record<string, number>;
+  /** What was fetched before the start asked for it, and by what it was known. */
+  readonly replayed: FetchAhead["replayed"];
+  /** How much of the image is in the cache. */
+  readonly presence: Presence;
+  /** All of it: the registry is not needed any more. */
+  readonly complete: boolean;
 }
 
 /** Mounts and serves. Resolves when the kernel has the mount (FUSE_INIT is answered); on failure nothing is left. */
@@ -62,8 +70,10 @@ export async function startMountServer(options: MountServerOptions, logger: Logg
   return await undo.guard(async () => {
     const archive = await openArchive(options.archive);
     undo.defer(() => archive.close());
+    const { cacheDir } = options.settings;
     const { content, source, close } = await openImageContent({
       archive,
+      readAhead: options.prefetch !== "none",
       source: options.source ?? archive.identity.reference,
       settings: {
         ...options.settings,
@@ -72,6 +82,8 @@ export async function startMountServer(options: MountServerOptions, logger: Logg
       logger,
     });
     undo.defer(close);
+    const ahead = startFetchAhead({ archive, content, cacheDir, logger, options });
+    undo.defer(async () => ahead.close());
 
     // What is wedged can be asked for even when JavaScript is; whatever the engine, the signal must not end the process.
     loadNative().printSessionsOn(constants.signals.SIGUSR2);
@@ -88,7 +100,8 @@ export async function startMountServer(options: MountServerOptions, logger: Logg
       },
     );
     undo.defer(() => session.unmount());
-    const stats = (): MountStats => ({
+    ahead.fill();
+    const counts = () => ({
       id: options.id,
       reference: archive.identity.reference,
       imageBytes: archive.layers.reduce((sum, layer) => sum + layer.compressedBytes, 0),
@@ -96,10 +109,15 @@ export async function startMountServer(options: MountServerOptions, logger: Logg
       content: sumOf(content.counters.snapshot(), session.served()),
       registry: { requests: source.counters.requests, bytes: source.counters.bytes },
       operations: session.operations.snapshot(),
+      replayed: ahead.replayed,
     });
+    const stats = async (): Promise<MountStats> => {
+      const presence = await content.presence();
+      return { ...counts(), presence, complete: isComplete(presence) };
+    };
     if (options.socketFile) {
       const socket = await serveControlSocket(options.socketFile, async (request) => {
-        if (request.operation === "stats") return { ...stats() };
+        if (request.operation === "stats") return { ...(await stats()) };
         await session.unmount({ force: request.force });
         return {};
       });
@@ -108,7 +126,7 @@ export async function startMountServer(options: MountServerOptions, logger: Logg
     logger.info({ archive: options.archive, mountpoint: options.mountpoint, engine: engine.name }, "mounted");
 
     const ended = session.ended.then(async () => {
-      logger.info(stats(), "unmounted");
+      logger.info(counts(), "unmounted");
       await undo.unwind();
     });
     ended.catch(() => {});

@@ -18,7 +18,7 @@ import { holdRootfs, type MountRootfsOptions } from "./rootfs.js";
 import { undoRecord } from "./undo-record.js";
 
 export interface RunImageOptions
-  extends Omit<MountRootfsOptions, "id" | "kind" | "merged">,
+  extends Omit<MountRootfsOptions, "id" | "kind" | "merged" | "command">,
     ContainerOptions {
   readonly id?: string;
   /** Called when everything is ready and the runtime is about to start. */
@@ -46,7 +46,9 @@ export async function runImage(options: RunImageOptions): Promise<RanImage> {
   const run = await undo.guard(async () => {
     await requireRuntime(options.runtime ?? "runc");
     const plan = planContainer(options);
-    const rootfs = await holdRootfs({ ...options, id, kind: "run" }, plan.prepare);
+    const { args, entrypoint } = options;
+    const command = { ...(args ? { args } : {}), ...(entrypoint ? { entrypoint } : {}) };
+    const rootfs = await holdRootfs({ ...options, command, id, kind: "run" }, plan.prepare);
     undo.defer(() => undoAfterRun(records, rootfs.record, options.logger ?? silentLogger));
 
     const bundle = path.join(settings.runDir, "bundles", id);

@@ -112,7 +112,12 @@ export function containerDirectories(config: ImageConfig, workdir?: string): See
     .map((directory) => ({ path: directory }));
 }
 
-function commandLine({ config, args = [], entrypoint }: RuntimeSpecOptions): readonly string[] {
+/** argv of the container's process. Throws USAGE where neither image nor options name a command. */
+export function commandLine({
+  config,
+  args = [],
+  entrypoint,
+}: Pick<RuntimeSpecOptions, "config" | "args" | "entrypoint">): readonly string[] {
   const cmd = entrypoint === undefined ? config.cmd : [];
   const command = [...(entrypoint ?? config.entrypoint), ...(args.length > 0 ? args : cmd)];
   if (command.length > 0) return command;

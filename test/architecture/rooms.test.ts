@@ -13,6 +13,7 @@ const rooms = [
   "archive",
   "cache",
   "content",
+  "profile",
   "filesystem",
   "fuse",
   "overlay",

@@ -136,6 +136,7 @@ const plainContent = {
     };
   },
   watchFiles: () => () => {},
+  touched: () => {},
 };
 
 const content = options.cacheDir ? await cachingContent() : plainContent;
