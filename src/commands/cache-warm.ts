@@ -12,7 +12,9 @@ import { formatBytes } from "./format.js";
 export function addWarmCommand(cache: Command): void {
   const command = cache
     .command("warm")
-    .description("fetch all of an image into the cache: afterwards its registry is not needed")
+    .description(
+      "fetch all of an image into the cache: afterwards its registry is not needed, but to look up a tag",
+    )
     .argument("<ARCHIVE|IMAGE>", "an archive, or an image (indexed first if need be)")
     .option(
       "--source <IMAGE>",

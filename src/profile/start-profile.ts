@@ -19,6 +19,8 @@ const commandsMax = 64;
 const replayedShareMin = 0.25;
 /** How much the last run counts where more were recorded than anybody remembers: images' caches, and what is in them, change. */
 const runsMax = 20;
+/** A range that one run has read is forgotten after some 45 others that have not. */
+const forgottenHits = 0.1;
 
 export interface ProfileRead {
   readonly layer: Digest;
@@ -27,7 +29,7 @@ export interface ProfileRead {
   readonly length: number;
   /** Since the mount began; mean of the runs that read it. */
   readonly ms: number;
-  /** Runs that read it. */
+  /** Runs that read it; those of long ago count less than one. */
   readonly hits: number;
 }
 
@@ -56,7 +58,12 @@ export interface TouchedSpan {
   readonly ms: number;
 }
 
-export type ProfiledArchive = Pick<Archive, "layers" | "span" | "spanIndexAt">;
+export interface ProfiledArchive extends Pick<Archive, "span" | "spanIndexAt"> {
+  readonly layers: readonly Pick<
+    Archive["layers"][number],
+    "digest" | "uncompressedBytes" | "spanFirst" | "spanCount"
+  >[];
+}
 
 /** Parses what `JSON.stringify` of ImageProfiles gives. Throws USAGE naming `where` and what does not fit. */
 export function parseProfiles(text: string, where: string): ImageProfiles {
@@ -103,7 +110,9 @@ function readIn(json: unknown, where: string): ProfileRead {
   require(isDigest(layer), `${where}.layer is no digest`);
   require(isCount(offset, 0) && isCount(length, 1), `${where} is no range of bytes`);
   require(typeof ms === "number" && ms >= 0 && Number.isFinite(ms), `${where}.ms is no time`);
-  require(isCount(hits, 1), `${where}.hits is no positive number`);
+  require(typeof hits === "number" &&
+    hits > 0 &&
+    Number.isFinite(hits), `${where}.hits is no positive number`);
   return { layer, offset, length, ms, hits } as ProfileRead;
 }
 
@@ -155,8 +164,8 @@ export function mergeProfiles(before: StartProfile, after: StartProfile): StartP
     reads.set(key, { ...read, hits, ms: Math.round(ms * 10) / 10 });
   };
   for (const read of before.reads) {
-    const hits = Math.round(read.hits * fading);
-    if (hits > 0) add({ ...read, hits });
+    const hits = Math.round(read.hits * fading * 100) / 100;
+    if (hits > forgottenHits) add({ ...read, hits });
   }
   for (const read of after.reads) add(read);
   return {
