@@ -6,10 +6,10 @@
  * windows: they are most of the file, of each only a few are ever needed, and a wrong one cannot do harm, because what is decoded with it
  * must have the span's sha256. `verifyArchive` looks at them.
  */
-import { constants, readSync } from "node:fs";
+import { type BigIntStats, constants, readSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { invariant, SkimError, systemErrorCode } from "../base/errors.js";
-import type { Archive } from "./archive.js";
+import type { Archive, TreeProof } from "./archive.js";
 import { decodeIdentity, decodeImage } from "./identity.js";
 import { checkLayers } from "./layer-rules.js";
 import { LoadedArchive } from "./loaded-archive.js";
@@ -23,21 +23,31 @@ import {
   type WindowSource,
 } from "./section-bytes.js";
 import { decodeSectionTable, headBytesMax, type SectionTable } from "./section-table.js";
+import { fileIdentityOf } from "./tree-proof.js";
 import { checkTree } from "./tree-rules.js";
 
 /** read(2) takes at most 2 GiB at once; this much also lets an abort through. */
 const readBytesMax = 64 * 1024 * 1024;
+
+export interface OpenArchiveOptions {
+  readonly signal?: AbortSignal;
+  /** Of an earlier opening (`Archive.treeProof`): if it is of this very file, its tree is not checked again. */
+  readonly proof?: TreeProof;
+}
 
 /**
  * Opens and checks the archive `file`. It stays open for `window` until `close`; a file that is replaced by rename does not disturb it.
  * Reading is asynchronous; the checks run on the caller's thread, about a second for two million inodes.
  * Throws NOT_FOUND, ARCHIVE_VERSION, ARCHIVE_DAMAGED, LIMIT_EXCEEDED (no memory for a section), LOCAL_IO, and `signal.reason`.
  */
-export async function openArchive(file: string, options: { signal?: AbortSignal } = {}): Promise<Archive> {
+export async function openArchive(file: string, options: OpenArchiveOptions = {}): Promise<Archive> {
   const handle = await openFile(file);
   try {
     const refuse = refusalOf(file);
-    const fileBytes = await regularFileBytes(handle, file);
+    const stat = await statRegularFile(handle, file);
+    const fileBytes = Number(stat.size);
+    const identity = fileIdentityOf(stat);
+    const proof = options.proof?.file === identity ? options.proof : undefined;
     const read = (offset: number, length: number) =>
       readExactly(handle, offset, length, { file, refuse, signal: options.signal });
     const head = await read(0, Math.min(fileBytes, headBytesMax));
@@ -49,8 +59,9 @@ export async function openArchive(file: string, options: { signal?: AbortSignal 
       const bytes = checkedSection(entry, await read(offset, length), refuse);
       if (entry.name) checked.set(entry.name, bytes);
     }
-    return checkedArchive(table, checked, fileBytes, refuse, (section) =>
-      fileWindows(handle, file, section, refuse),
+    return checkedArchive(
+      { table, checked, archiveBytes: fileBytes, refuse, file: identity, proof },
+      (section) => fileWindows(handle, file, section, refuse),
     );
   } catch (error) {
     await handle.close();
@@ -73,17 +84,25 @@ export function decodeArchive(bytes: Uint8Array, label: string): Archive {
     const section = checkedSection(entry, all.subarray(offset, offset + length), refuse);
     if (entry.name) checked.set(entry.name, section);
   }
-  return checkedArchive(table, checked, all.length, refuse, (section) => ({
+  const read = { table, checked, archiveBytes: all.length, refuse, file: undefined, proof: undefined };
+  return checkedArchive(read, (section) => ({
     read: (offset, length) => all.subarray(section.offset + offset, section.offset + offset + length),
     close: async () => {},
   }));
 }
 
+interface ReadSections {
+  readonly table: SectionTable;
+  readonly checked: ReadonlyMap<SectionName, Buffer>;
+  readonly archiveBytes: number;
+  readonly refuse: Refuse;
+  /** Identity of the file; undefined in memory. */
+  readonly file: string | undefined;
+  readonly proof: TreeProof | undefined;
+}
+
 function checkedArchive(
-  table: SectionTable,
-  checked: ReadonlyMap<SectionName, Buffer>,
-  archiveBytes: number,
-  refuse: Refuse,
+  { table, checked, archiveBytes, refuse, file, proof }: ReadSections,
   windowsOf: (section: { offset: number; length: number }) => WindowSource,
 ): Archive {
   const sections = loadedSections(checked);
@@ -92,12 +111,13 @@ function checkedArchive(
   const identity = decodeIdentity(sections.identity.bytes, refuse);
   const { manifest, config } = decodeImage(identity, sections.manifest.bytes, sections.config.bytes, refuse);
   const { layers, restartOf } = checkLayers(sections, windowsEntry.length, manifest, refuse);
-  const totals = checkTree(sections, layers, refuse);
+  const totals = proof?.totals ?? checkTree(sections, layers, refuse);
+  const treeProof = file === undefined ? undefined : { file, totals };
   const listed = table.entries.flatMap(({ name, length, crc }) =>
     name ? [{ name, bytes: length, records: length / recordBytes[name], crc }] : [],
   );
   return new LoadedArchive(
-    { identity, manifest, config, layers, restartOf, totals, sections: listed, archiveBytes },
+    { identity, manifest, config, layers, restartOf, totals, treeProof, sections: listed, archiveBytes },
     sections,
     windowsOf(windowsEntry),
   );
@@ -117,11 +137,11 @@ async function openFile(file: string): Promise<FileHandle> {
   }
 }
 
-async function regularFileBytes(handle: FileHandle, file: string): Promise<number> {
-  const stat = await handle.stat().catch((cause: unknown) => {
+async function statRegularFile(handle: FileHandle, file: string): Promise<BigIntStats> {
+  const stat = await handle.stat({ bigint: true }).catch((cause: unknown) => {
     throw new SkimError("LOCAL_IO", `archive ${file} cannot be read`, { cause });
   });
-  if (stat.isFile()) return stat.size;
+  if (stat.isFile()) return stat;
   throw new SkimError("LOCAL_IO", `archive ${file} cannot be read: it is not a regular file`);
 }
 

@@ -29,6 +29,8 @@ export interface Archive {
   /** False where no inode of the image has an extended attribute. */
   readonly hasXattrs: boolean;
   readonly totals: ArchiveTotals;
+  /** For whoever opens the same file again; undefined for an archive in memory. */
+  readonly treeProof: TreeProof | undefined;
   /** In the order of the file, those of unknown types left out. */
   readonly sections: readonly ArchiveSection[];
   /** Of the whole file. */
@@ -126,6 +128,14 @@ export interface ArchiveTotals {
   readonly setgidCount: number;
   /** Sizes of all files, holes included, each hard-linked file once. */
   readonly fileBytes: number;
+}
+
+/** That the tree of an archive's file was checked; see tree-proof.ts. */
+export interface TreeProof {
+  /** See fileIdentityOf. */
+  readonly file: string;
+  /** What the check has counted. */
+  readonly totals: ArchiveTotals;
 }
 
 export interface ArchiveSection {

@@ -21,6 +21,7 @@ import type {
   InodeRecord,
   ServedSections,
   SpanRecord,
+  TreeProof,
 } from "./archive.js";
 import {
   direntAt,
@@ -44,6 +45,7 @@ export interface CheckedFacts {
   readonly layers: readonly ArchiveLayer[];
   readonly restartOf: Uint32Array;
   readonly totals: ArchiveTotals;
+  readonly treeProof: TreeProof | undefined;
   readonly sections: readonly ArchiveSection[];
   readonly archiveBytes: number;
 }
@@ -59,6 +61,7 @@ export class LoadedArchive implements Archive {
   readonly inodeCount: number;
   readonly hasXattrs: boolean;
   readonly totals: ArchiveTotals;
+  readonly treeProof: TreeProof | undefined;
   readonly sections: readonly ArchiveSection[];
   readonly archiveBytes: number;
   readonly #inodes: DataView;
@@ -84,6 +87,7 @@ export class LoadedArchive implements Archive {
     this.inodeCount = loaded.inodes.bytes.length / recordBytes.inodes;
     this.hasXattrs = loaded.xattrs.bytes.length > 0;
     this.totals = facts.totals;
+    this.treeProof = facts.treeProof;
     this.sections = facts.sections;
     this.archiveBytes = facts.archiveBytes;
     this.#inodes = loaded.inodes.view;

@@ -2,11 +2,11 @@
  * Where archives of indexed images are kept: `<cacheDir>/archives/<algorithm>/<manifest digest>-<span bytes>.skim`.
  *
  * A manifest digest names one image for one platform for ever, so an archive found here never needs the registry to be trusted: its
- * reader checks that it describes exactly that manifest.
+ * reader checks that it describes exactly that manifest. That its tree was checked is kept too (tree-proof.ts).
  */
-import { rm } from "node:fs/promises";
+import { mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
-import type { Archive } from "../archive/archive.js";
+import type { Archive, TreeProof } from "../archive/archive.js";
 import { openArchive } from "../archive/archive-reader.js";
 import { isSkimError, SkimError } from "../base/errors.js";
 import { type Digest, digestAlgorithm, digestHex } from "../image/digest.js";
@@ -27,7 +27,7 @@ export async function openStoredArchive(
 ): Promise<{ file: string; archive: Archive } | undefined> {
   const file = storedArchiveFile(cacheDir, manifestDigest, spanBytes);
   try {
-    const archive = await openArchive(file);
+    const archive = await openChecked(file, cacheDir);
     if (archive.identity.manifestDigest !== manifestDigest) {
       await archive.close();
       throw new SkimError("ARCHIVE_DAMAGED", `archive ${file} describes ${archive.identity.manifestDigest}`);
@@ -40,5 +40,36 @@ export async function openStoredArchive(
       return undefined;
     }
     throw error;
+  }
+}
+
+/**
+ * Opens an archive, wherever it lies, and keeps `<cacheDir>/archives/checked/<device>-<inode>`: that its tree was checked, so that the next start need not.
+ * Throws as openArchive does.
+ */
+export async function openChecked(file: string, cacheDir: string): Promise<Archive> {
+  const noteFile = await noteFileOf(file, cacheDir);
+  const known = noteFile === undefined ? undefined : await readProof(noteFile);
+  const archive = await openArchive(file, known ? { proof: known } : {});
+  // A note is worth nothing but time: a torn one is not read, one that cannot be written is done without.
+  if (noteFile !== undefined && archive.treeProof?.file !== known?.file) {
+    await mkdir(path.dirname(noteFile), { recursive: true, mode: 0o700 })
+      .then(() => writeFile(noteFile, JSON.stringify(archive.treeProof), { mode: 0o600 }))
+      .catch(() => {});
+  }
+  return archive;
+}
+
+async function noteFileOf(file: string, cacheDir: string): Promise<string | undefined> {
+  const found = await stat(file, { bigint: true }).catch(() => undefined);
+  return found && path.join(cacheDir, "archives/checked", `${found.dev}-${found.ino}`);
+}
+
+async function readProof(noteFile: string): Promise<TreeProof | undefined> {
+  try {
+    const proof = JSON.parse(await readFile(noteFile, "utf8")) as TreeProof;
+    return typeof proof.file === "string" && typeof proof.totals === "object" ? proof : undefined;
+  } catch {
+    return undefined;
   }
 }

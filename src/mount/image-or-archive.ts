@@ -5,7 +5,6 @@
 import { stat } from "node:fs/promises";
 import path from "node:path";
 import type { Archive } from "../archive/archive.js";
-import { openArchive } from "../archive/archive-reader.js";
 import { SkimError } from "../base/errors.js";
 import { type Logger, silentLogger } from "../base/logger.js";
 import type { Progress } from "../base/progress.js";
@@ -13,7 +12,7 @@ import { resolveSettings, type SettingsInput } from "../base/settings.js";
 import { type Platform, platformEquals } from "../image/platform.js";
 import { parseReference, type Reference, referenceText, withDigest } from "../image/reference.js";
 import { openImageSource } from "../registry/open-image-source.js";
-import { openStoredArchive } from "./archive-store.js";
+import { openChecked, openStoredArchive } from "./archive-store.js";
 import { indexResolvedImage, pickDefined } from "./index-image.js";
 
 export interface OpenImageOptions {
@@ -36,7 +35,7 @@ export interface OpenedImage {
 export async function openImageOrArchive(name: string, options: OpenImageOptions = {}): Promise<OpenedImage> {
   const file = await archiveFileNamed(name);
   if (!file) return await openImage(name, options);
-  const archive = await openArchive(file);
+  const archive = await openChecked(file, resolveSettings(options.settings).cacheDir);
   return { archiveFile: file, archive, source: archive.identity.reference };
 }
 
@@ -52,7 +51,11 @@ async function openImage(name: string, options: OpenImageOptions): Promise<Opene
     const stored = await openStoredArchive(settings.cacheDir, image.manifestDigest, settings.spanBytes);
     if (stored) return { archiveFile: stored.file, archive: stored.archive, source: pinned };
     const indexed = await indexResolvedImage(source, image, options);
-    return { archiveFile: indexed.archive, archive: await openArchive(indexed.archive), source: pinned };
+    return {
+      archiveFile: indexed.archive,
+      archive: await openChecked(indexed.archive, settings.cacheDir),
+      source: pinned,
+    };
   } finally {
     await source.close();
   }

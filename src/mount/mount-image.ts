@@ -178,6 +178,7 @@ export function serverOptions(
   return {
     id: record.id,
     archive: record.archive,
+    ...(opened.archive.treeProof ? { proof: opened.archive.treeProof } : {}),
     source: options.source ?? opened.source,
     mountpoint: record.lower,
     engine: options.engine ?? fuseEngineNames[0],

@@ -5,6 +5,7 @@
  * touches what it mounts: no stat, no open, no readdir; it would wait for itself.
  */
 import { constants } from "node:os";
+import type { TreeProof } from "../archive/archive.js";
 import { openArchive } from "../archive/archive-reader.js";
 import type { Logger } from "../base/logger.js";
 import type { Settings } from "../base/settings.js";
@@ -27,6 +28,8 @@ const readsOfOneReader = 2;
 export interface MountServerOptions extends FetchAheadOptions {
   readonly id: string;
   readonly archive: string;
+  /** Of whoever has opened the archive before; see tree-proof.ts. */
+  readonly proof?: TreeProof;
   /** Image whose registry or layout serves the layers; default: the one the archive was made from. */
   readonly source?: string;
   readonly mountpoint: string;
@@ -68,7 +71,7 @@ export interface MountStats {
 export async function startMountServer(options: MountServerOptions, logger: Logger): Promise<MountServer> {
   const undo = new UndoStack();
   return await undo.guard(async () => {
-    const archive = await openArchive(options.archive);
+    const archive = await openArchive(options.archive, options.proof ? { proof: options.proof } : {});
     undo.defer(() => archive.close());
     const { cacheDir } = options.settings;
     const { content, source, close } = await openImageContent({
