@@ -3,8 +3,8 @@
  * the digest that the identity names, the config the one that the manifest names; from there on the manifest and config of
  * the archive are as trustworthy as the reference was when the image was indexed.
  */
-import { z } from "zod";
-import { SkimError } from "../base/errors.js";
+import { describeError, SkimError } from "../base/errors.js";
+import { JsonObject } from "../base/json-object.js";
 import { limits } from "../base/limits.js";
 import { type ImageConfig, parseImageConfig } from "../image/config.js";
 import { type Digest, digestAlgorithm, digestOf, isDigest } from "../image/digest.js";
@@ -17,19 +17,6 @@ const warningsMax = 1000;
 const warningCharactersMax = 1024 * 1024;
 /** The warnings (each character at most 6 bytes as JSON: \\u0000) and ample room for the rest. */
 const identityBytesMax = 8 * 1024 * 1024;
-
-const identitySchema = z.strictObject({
-  reference: z.string().min(1),
-  manifestDigest: z.custom<Digest>(isDigest, "not a sha256 or sha512 digest"),
-  manifestMediaType: z.string(),
-  platform: z.strictObject({
-    os: z.string().min(1),
-    architecture: z.string().min(1),
-    variant: z.string().min(1).exactOptional(),
-  }),
-  spanBytes: z.int().min(1).max(limits.spanBytesMax),
-  warnings: z.array(z.string()),
-}) satisfies z.ZodType<ArchiveIdentity>;
 
 /** The bytes of the section: JSON without white space, keys in the order of FORMAT.md. */
 export function encodeIdentity(identity: ArchiveIdentity): Buffer {
@@ -69,17 +56,36 @@ export function decodeIdentity(bytes: Buffer, refuse: Refuse): ArchiveIdentity {
   } catch (cause) {
     throw refuse("identity", undefined, "not JSON", { cause });
   }
-  const parsed = identitySchema.safeParse(json);
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0];
-    const place = issue?.path.length ? `${issue.path.join(".")}: ` : "";
-    throw refuse("identity", undefined, `${place}${issue?.message ?? "of another form"}`);
-  }
+  const identity = identityIn(json, refuse);
   // White space, another order of keys, a key twice, bytes that are no UTF-8: all of them do not come back the same.
-  if (!encodeIdentity(parsed.data).equals(bytes)) {
+  if (!encodeIdentity(identity).equals(bytes)) {
     throw refuse("identity", undefined, "not in the one form that its JSON may have");
   }
-  return parsed.data;
+  return identity;
+}
+
+function identityIn(json: unknown, refuse: Refuse): ArchiveIdentity {
+  try {
+    const fields = new JsonObject(json);
+    const platform = fields.object("platform");
+    const identity = {
+      reference: fields.text("reference", 1),
+      manifestDigest: fields.custom("manifestDigest", isDigest, "not a sha256 or sha512 digest"),
+      manifestMediaType: fields.text("manifestMediaType"),
+      platform: {
+        os: platform.text("os", 1),
+        architecture: platform.text("architecture", 1),
+        ...(platform.has("variant") ? { variant: platform.text("variant", 1) } : {}),
+      },
+      spanBytes: fields.integer("spanBytes", 1, limits.spanBytesMax),
+      warnings: fields.texts("warnings"),
+    };
+    fields.only(...Object.keys(identity));
+    platform.only("os", "architecture", "variant");
+    return identity;
+  } catch (cause) {
+    throw refuse("identity", undefined, describeError(cause));
+  }
 }
 
 /**

@@ -8,11 +8,14 @@
 
 import type { Archive } from "../archive/archive.js";
 import { describeError, SkimError } from "../base/errors.js";
+import { JsonObject } from "../base/json-object.js";
 import { type Digest, isDigest } from "../image/digest.js";
 
 export const profileVersion = 1;
 /** Ranges of one profile: at the smallest span size, 1.6 GB. */
 const readsMax = 25_000;
+/** Of one command line. */
+const wordsMax = 4096;
 /** Commands of one image. The one that was recorded longest ago makes room. */
 const commandsMax = 64;
 /** A range that fewer runs have needed (of those that were recorded) was somebody's accident: it would cost every start its bytes. */
@@ -78,60 +81,30 @@ export function parseProfiles(text: string, where: string): ImageProfiles {
   }
 }
 
-// By hand and not by zod, which takes longer to load than a start profile may take to be replayed.
 function profilesIn(json: unknown): ImageProfiles {
-  const file = record(json, "the document");
-  require(file.profileVersion ===
-    profileVersion, `profileVersion is ${file.profileVersion}, not ${profileVersion}`);
-  require(isDigest(file.manifestDigest), "manifestDigest is no digest");
-  const profiles = list(file.profiles, commandsMax, "profiles").map((one, at) =>
-    profileIn(one, `profiles.${at}`),
-  );
-  return { profileVersion, manifestDigest: file.manifestDigest as Digest, profiles };
-}
-
-function profileIn(json: unknown, where: string): StartProfile {
-  const { command, runs, recordedAt, reads } = record(json, where);
-  const words = list(command, 4096, `${where}.command`);
-  require(words.every((word) => typeof word === "string"), `${where}.command is not a list of strings`);
-  require(isCount(runs, 1), `${where}.runs is no positive number`);
-  const isTime = typeof recordedAt === "string" && !Number.isNaN(Date.parse(recordedAt));
-  require(isTime, `${where}.recordedAt is no time`);
+  const file = new JsonObject(json);
+  const version = file.integer("profileVersion", 1);
+  if (version !== profileVersion) throw new Error(`profileVersion is ${version}, not ${profileVersion}`);
   return {
-    command: words as string[],
-    runs: runs as number,
-    recordedAt: new Date(recordedAt as string).toISOString(),
-    reads: list(reads, readsMax, `${where}.reads`).map((one, at) => readIn(one, `${where}.reads.${at}`)),
+    profileVersion,
+    manifestDigest: file.custom("manifestDigest", isDigest, "not a digest"),
+    profiles: file.objects("profiles", commandsMax).map((profile) => ({
+      command: profile.texts("command", wordsMax),
+      runs: profile.integer("runs", 1),
+      recordedAt: new Date(profile.custom("recordedAt", isTime, "not a time")).toISOString(),
+      reads: profile.objects("reads", readsMax).map((read) => ({
+        layer: read.custom("layer", isDigest, "not a digest"),
+        offset: read.integer("offset", 0),
+        length: read.integer("length", 1),
+        ms: read.number("ms", 0),
+        hits: read.number("hits", Number.MIN_VALUE),
+      })),
+    })),
   };
 }
 
-function readIn(json: unknown, where: string): ProfileRead {
-  const { layer, offset, length, ms, hits } = record(json, where);
-  require(isDigest(layer), `${where}.layer is no digest`);
-  require(isCount(offset, 0) && isCount(length, 1), `${where} is no range of bytes`);
-  require(typeof ms === "number" && ms >= 0 && Number.isFinite(ms), `${where}.ms is no time`);
-  require(typeof hits === "number" &&
-    hits > 0 &&
-    Number.isFinite(hits), `${where}.hits is no positive number`);
-  return { layer, offset, length, ms, hits } as ProfileRead;
-}
-
-function require(holds: boolean, otherwise: string): void {
-  if (!holds) throw new Error(otherwise);
-}
-
-function record(json: unknown, where: string): Record<string, unknown> {
-  require(typeof json === "object" && json !== null && !Array.isArray(json), `${where} is no object`);
-  return json as Record<string, unknown>;
-}
-
-function list(json: unknown, lengthMax: number, where: string): unknown[] {
-  require(Array.isArray(json) && json.length <= lengthMax, `${where} is no list of at most ${lengthMax}`);
-  return json as unknown[];
-}
-
-function isCount(json: unknown, min: number): boolean {
-  return Number.isSafeInteger(json) && (json as number) >= min;
+function isTime(value: unknown): value is string {
+  return typeof value === "string" && !Number.isNaN(Date.parse(value));
 }
 
 /** What one run has touched, as a profile of its own. */

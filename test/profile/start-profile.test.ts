@@ -141,15 +141,15 @@ describe("an exported profile", () => {
     const { profile } = await recorded([[1, 1]]);
     const good = JSON.parse(JSON.stringify(imageProfiles(profile)));
     const bad: [unknown, RegExp][] = [
-      [[], /the document is no object/],
+      [[], /the document: not an object/],
       [{ ...good, profileVersion: 2 }, /profileVersion is 2, not 1/],
-      [{ ...good, manifestDigest: "sha256:short" }, /manifestDigest is no digest/],
+      [{ ...good, manifestDigest: "sha256:short" }, /manifestDigest: not a digest/],
       [{ ...good, profiles: [{ ...good.profiles[0], command: [1] }] }, /profiles\.0\.command/],
       [{ ...good, profiles: [{ ...good.profiles[0], runs: 0 }] }, /profiles\.0\.runs/],
       [{ ...good, profiles: [{ ...good.profiles[0], recordedAt: "yesterday" }] }, /recordedAt/],
       [
         { ...good, profiles: [{ ...good.profiles[0], reads: [{ ...profile.reads[0], offset: -1 }] }] },
-        /profiles\.0\.reads\.0 is no range/,
+        /profiles\.0\.reads\.0\.offset: not a whole number/,
       ],
     ];
     for (const [json, message] of bad)
