@@ -46,6 +46,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add<skim::mountFilesystem>(exports, "mount");
   add<skim::unmountFilesystem>(exports, "umount");
   add<skim::socketPair>(exports, "socketPair");
+  add<skim::duplicateOnto>(exports, "duplicateOnto");
   add<skim::receiveDescriptor>(exports, "receiveDescriptor");
   add<skim::tryLock>(exports, "tryLock");
   add<skim::makeNode>(exports, "mknod");

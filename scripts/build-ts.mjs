@@ -24,7 +24,7 @@ mkdirSync(built, { recursive: true });
 
 const bundle = await rolldown({
   input: {
-    skim: path.join(root, "src/cli.ts"),
+    skim: path.join(root, "src/main.ts"),
     "mount-server": path.join(root, "src/mount/mount-server-main.ts"),
   },
   platform: "node",

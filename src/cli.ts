@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 /**
  * The command line: registers the commands, runs one, and turns an error into one line and an exit code (documented in errors.ts and the README).
  * Commands import what they need when they run: `skim run` should not wait for modules that it does not use.

@@ -10,6 +10,7 @@ Napi::Value mountFilesystem(const Napi::CallbackInfo& info);
 Napi::Value unmountFilesystem(const Napi::CallbackInfo& info);
 
 Napi::Value socketPair(const Napi::CallbackInfo& info);
+Napi::Value duplicateOnto(const Napi::CallbackInfo& info);
 Napi::Value receiveDescriptor(const Napi::CallbackInfo& info);
 
 Napi::Value tryLock(const Napi::CallbackInfo& info);

@@ -22,6 +22,13 @@ Napi::Value socketPair(const Napi::CallbackInfo& info) {
   return pair;
 }
 
+Napi::Value duplicateOnto(const Napi::CallbackInfo& info) {
+  const auto descriptor = static_cast<int>(integerArgument(info, 0, 0, INT32_MAX));
+  const auto target = static_cast<int>(integerArgument(info, 1, 0, INT32_MAX));
+  if (dup2(descriptor, target) < 0) throw systemError(errno, "dup2");
+  return info.Env().Undefined();
+}
+
 Napi::Value receiveDescriptor(const Napi::CallbackInfo& info) {
   const auto socket = static_cast<int>(integerArgument(info, 0, 0, INT32_MAX));
   auto work = [=]() -> int {

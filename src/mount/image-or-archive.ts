@@ -7,13 +7,12 @@ import path from "node:path";
 import type { Archive } from "../archive/archive.js";
 import { SkimError } from "../base/errors.js";
 import { type Logger, silentLogger } from "../base/logger.js";
+import { pickDefined } from "../base/pick-defined.js";
 import type { Progress } from "../base/progress.js";
 import { resolveSettings, type SettingsInput } from "../base/settings.js";
 import { type Platform, platformEquals } from "../image/platform.js";
 import { parseReference, type Reference, referenceText, withDigest } from "../image/reference.js";
-import { openImageSource } from "../registry/open-image-source.js";
 import { openChecked, openStoredArchive } from "./archive-store.js";
-import { indexResolvedImage, pickDefined } from "./index-image.js";
 
 export interface OpenImageOptions {
   readonly settings?: SettingsInput;
@@ -44,12 +43,15 @@ async function openImage(name: string, options: OpenImageOptions): Promise<Opene
   const reference = parseReference(name);
   const kept = await openKeptArchive(reference, settings.cacheDir, settings.spanBytes, options.platform);
   if (kept) return kept;
+  // Loaded here: a start from an archive asks no registry, and indexes nothing.
+  const { openImageSource } = await import("../registry/open-image-source.js");
   const source = await openImageSource(reference, { settings, logger: options.logger ?? silentLogger });
   try {
     const image = await source.resolve(pickDefined({ platform: options.platform, signal: options.signal }));
     const pinned = referenceText(withDigest(reference, image.manifestDigest));
     const stored = await openStoredArchive(settings.cacheDir, image.manifestDigest, settings.spanBytes);
     if (stored) return { archiveFile: stored.file, archive: stored.archive, source: pinned };
+    const { indexResolvedImage } = await import("./index-image.js");
     const indexed = await indexResolvedImage(source, image, options);
     return {
       archiveFile: indexed.archive,

@@ -7,6 +7,7 @@ import path from "node:path";
 import { type ArchiveContents, writeArchive } from "../archive/archive-writer.js";
 import { SkimError } from "../base/errors.js";
 import { type Logger, silentLogger } from "../base/logger.js";
+import { pickDefined } from "../base/pick-defined.js";
 import { noProgress, type Progress } from "../base/progress.js";
 import { resolveSettings, type SettingsInput } from "../base/settings.js";
 import type { Digest } from "../image/digest.js";
@@ -164,9 +165,4 @@ function countInodes(tree: ImageTree): number {
     for (const child of node.children?.values() ?? []) pending.push(child);
   }
   return seen.size;
-}
-
-/** Drops keys that are undefined, as exactOptionalPropertyTypes wants it. */
-export function pickDefined<T extends object>(object: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as never;
 }

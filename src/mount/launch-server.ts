@@ -2,8 +2,8 @@
  * Starts the server process of a mount and waits until the mount answers: the server has said that FUSE_INIT is done, and a stat of
  * the root *from this process* has come back as the archive's root. Nothing is waited for by time.
  */
-import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync } from "node:fs";
+import type { ChildProcess } from "node:child_process";
+import { mkdirSync, readFileSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import path from "node:path";
 import { SkimError } from "../base/errors.js";
@@ -11,6 +11,7 @@ import type { LogLevel } from "../base/logger.js";
 import { detachMessage, type LaunchReport, type MountServerLaunch } from "./launch-protocol.js";
 import type { MountServerOptions } from "./mount-server.js";
 import { identifyProcess, type ProcessIdentity, signalProcess } from "./process-identity.js";
+import { takeServerProcess } from "./server-process.js";
 
 /** Until a server says ready or failed. It opens an archive and mounts; more than this is a wedged kernel or disk. */
 const readyTimeoutMs = 30_000;
@@ -33,9 +34,13 @@ export interface LaunchedServer {
 
 /** Throws what the server failed with, MOUNT_FAILED when it dies or hangs without a word; then no process is left. */
 export async function launchServer(options: LaunchOptions): Promise<LaunchedServer> {
-  const { logFile, signal, ...launch } = options;
+  const { signal, ...launch } = options;
+  const { logFile } = launch;
   signal?.throwIfAborted();
-  const child = spawnServer(launch, logFile);
+  mkdirSync(path.dirname(logFile), { recursive: true });
+  const child = takeServerProcess();
+  // A server that has died says so by its exit.
+  child.send(launch satisfies MountServerLaunch, () => {});
   const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()));
   try {
     await waitForReport(child, logFile, signal);
@@ -54,45 +59,6 @@ export async function launchServer(options: LaunchOptions): Promise<LaunchedServ
     if (child.pid !== undefined && child.exitCode === null) await exited;
     throw error;
   }
-}
-
-/** Where credentials and certificates are, for a process that works in another directory. */
-const pathVariables = ["DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"];
-
-/** Threads of libuv's pool: writes to the cache, inflating ahead of need and filling take five, the rest is for who waits. */
-const poolThreads = 8;
-
-function serverEnvironment(): NodeJS.ProcessEnv {
-  const environment: NodeJS.ProcessEnv = { UV_THREADPOOL_SIZE: String(poolThreads), ...process.env };
-  for (const name of pathVariables) {
-    const given = environment[name];
-    if (given) environment[name] = path.resolve(given);
-  }
-  return environment;
-}
-
-function spawnServer(launch: MountServerLaunch, logFile: string): ChildProcess {
-  const main = serverEntryPoint();
-  mkdirSync(path.dirname(logFile), { recursive: true });
-  const log = openSync(logFile, "a", 0o600);
-  try {
-    // A session of its own: a terminal's Ctrl-C must not reach it. cwd is not kept: a server in a directory would make it busy.
-    return spawn(process.execPath, [main, JSON.stringify(launch)], {
-      detached: true,
-      cwd: "/",
-      env: serverEnvironment(),
-      stdio: ["ignore", log, log, "ipc"],
-    });
-  } finally {
-    closeSync(log);
-  }
-}
-
-/** The bundle, also when this file itself runs from src/ or dist/: all three lie two directories below the package. */
-function serverEntryPoint(): string {
-  const file = path.resolve(import.meta.dirname, "../../dist/bin/mount-server.js");
-  if (existsSync(file)) return file;
-  throw new SkimError("ENVIRONMENT", `skim is not built: ${file} is missing; run: npm run build:ts`);
 }
 
 function waitForReport(child: ChildProcess, logFile: string, signal?: AbortSignal): Promise<void> {

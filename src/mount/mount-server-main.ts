@@ -1,16 +1,19 @@
 /**
- * Entry point of the background process behind `skim mount`, `skim rootfs mount` and `skim run`; started by launch-server.ts with
- * its options as one JSON argument and an IPC channel to the process that wants the mount.
+ * Entry point of the background process behind `skim mount`, `skim rootfs mount` and `skim run`; started by server-process.ts with
+ * an IPC channel to the process that wants the mount, over which come its options.
  *
  * It reports `ready` or `failed` once. Until its parent says `detach`, the parent owns the mount: if the channel ends before, the parent has
  * died, and a process of its own cleans up after it. That one cannot be this process: undoing a rootfs touches the mount, and a server
  * that touches its own mount waits for itself. `skim run` never detaches.
  */
 import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { closeSync, openSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import path from "node:path";
 import { describeError, isSkimError } from "../base/errors.js";
 import { createLogger } from "../base/logger.js";
+import { loadNative } from "../native/load.js";
 import { detachMessage, type LaunchReport, type MountServerLaunch } from "./launch-protocol.js";
 import { type MountServer, startMountServer } from "./mount-server.js";
 
@@ -20,12 +23,23 @@ import { type MountServer, startMountServer } from "./mount-server.js";
  */
 const preloadDelayMs = 2_000;
 
-const launch = JSON.parse(process.argv[2] ?? "null") as MountServerLaunch;
+// The one who started us may have died, or have failed before it came to mounting: then there is nothing to do.
+process.once("disconnect", () => process.exit(0));
+loadNative();
+const [launch] = (await once(process, "message")) as [MountServerLaunch];
+process.removeAllListeners("disconnect");
+logTo(launch.logFile);
 const logger = createLogger(launch.logLevel, 2).child({ mount: launch.id });
 process.title = `skim-mount ${launch.id}`;
 
 let server: MountServer | undefined;
 let detached = false;
+
+function logTo(file: string): void {
+  const log = openSync(file, "a", 0o600);
+  for (const stream of [1, 2]) loadNative().duplicateOnto(log, stream);
+  closeSync(log);
+}
 
 function report(message: LaunchReport): Promise<void> {
   return new Promise((resolve) => {

@@ -5,6 +5,7 @@
  */
 import { SkimError } from "../base/errors.js";
 import { type Logger, silentLogger } from "../base/logger.js";
+import { pickDefined } from "../base/pick-defined.js";
 import type { Progress } from "../base/progress.js";
 import { resolveSettings, type SettingsInput } from "../base/settings.js";
 import type { Digest } from "../image/digest.js";
@@ -18,7 +19,6 @@ import { type UnpackMode, unpackLayers, unpackModes } from "../unpack/layer-mode
 import { type Ownership, possibleOwnership } from "../unpack/ownership.js";
 import { readStamp, type Stamp } from "../unpack/stamp.js";
 import { configOf } from "./image-config.js";
-import { pickDefined } from "./index-image.js";
 
 export interface UnpackImageOptions {
   /** Name of an image, as on the command line. */

@@ -152,6 +152,8 @@ export interface NativeBinding {
   umount(target: string, flags: number): Promise<void>;
   /** socketpair(2), AF_UNIX: two connected descriptors, of packets (SOCK_SEQPACKET) or a stream. Both are closed in programs that are started. */
   socketPair(packets: boolean): [number, number];
+  /** dup2(2): `target` becomes another name of `descriptor`'s file, whatever it was before. Stays open over execve(2). */
+  duplicateOnto(descriptor: number, target: number): void;
   /** recvmsg(2): the descriptor that comes through a socket; null where its other end was closed, or sent none. Thread pool. */
   receiveDescriptor(socket: number): Promise<number | null>;
   /** flock(2) with LOCK_NB; false where somebody else holds it. Does not block. */

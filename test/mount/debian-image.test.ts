@@ -61,7 +61,9 @@ describe("a Debian image in docker-registry", () => {
 
   it("runs the second time from the cache, without one request for a blob", async () => {
     await registry.takeRequests();
-    const result = await host.run(["run", archive, "--", "python3", "-c", "import numpy; print(numpy.pi)"]);
+    // Another program may be read ahead for beyond what the first has needed.
+    const program = ["python3", "-c", "import numpy; print(numpy.pi)"];
+    const result = await host.run(["run", "--prefetch", "none", archive, "--", ...program]);
     expect(result).toMatchObject({ code: 0, stdout: "3.141592653589793\n" });
     expect((await registry.takeRequests()).filter(({ uri }) => uri.includes("/blobs/"))).toEqual([]);
   });

@@ -130,21 +130,22 @@ describe("what a start needs, fetched ahead", () => {
     "a mount fills the rest in the background (%s), and says when it is complete",
     async (how) => {
       const { lower } = await host.json<{ lower: string }>([
-        ...["rootfs", "mount", image, "--id", "filled", ...spans, "--background-fill", how],
+        ...["rootfs", "mount", image, "--id", `filled-${how}`, ...spans, "--background-fill", how],
       ]);
       await exec("cat", [path.join(lower, "d")], { encoding: "buffer", maxBuffer: 1 << 30 });
       await expect
         .poll(
-          async () => (await host.json<MountStats & Record<string, unknown>>(["stats", "filled"])).complete,
+          async () =>
+            (await host.json<MountStats & Record<string, unknown>>(["stats", `filled-${how}`])).complete,
           {
             timeout: 20_000,
             interval: 200,
           },
         )
         .toBe(true);
-      const log = await readFile(path.join(host.runDir, "logs/filled.log"), "utf8");
+      const log = await readFile(path.join(host.runDir, `logs/filled-${how}.log`), "utf8");
       expect(log).toMatch(/image is complete/);
-      await host.ok(["rootfs", "umount", "filled"]);
+      await host.ok(["rootfs", "umount", `filled-${how}`]);
       expect(await host.leftovers()).toEqual([]);
     },
   );

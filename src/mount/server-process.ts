@@ -1,0 +1,64 @@
+/**
+ * The process that becomes a mount server, before it knows what to serve. It takes as long to come up as the command that wants it, so commands that are
+ * going to mount start it before they load themselves (main.ts), and both come up side by side.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import path from "node:path";
+import { SkimError } from "../base/errors.js";
+
+/** Where credentials and certificates are, for a process that works in another directory. */
+const pathVariables = ["DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"];
+
+/** Threads of libuv's pool: writes to the cache, inflating ahead of need and filling take five, the rest is for who waits. */
+const poolThreads = 8;
+
+let waiting: ChildProcess | undefined;
+
+/** Starts a process that waits for its launch message, and ends with this one if it gets none. Does nothing where it cannot be started. */
+export function startServerProcess(): void {
+  try {
+    waiting = spawnServer();
+    // Whoever takes it is told what has become of it.
+    waiting.on("error", () => {});
+    waiting.unref();
+    waiting.channel?.unref();
+  } catch {}
+}
+
+/** The process that is waiting, else a new one. Throws ENVIRONMENT where skim is not built. */
+export function takeServerProcess(): ChildProcess {
+  const child = waiting;
+  waiting = undefined;
+  if (!child?.connected) return spawnServer();
+  child.ref();
+  child.channel?.ref();
+  return child;
+}
+
+function spawnServer(): ChildProcess {
+  // A session of its own: a terminal's Ctrl-C must not reach it. cwd is not kept: a server in a directory would make it busy. Until it has its
+  // log, it complains where we do.
+  return spawn(process.execPath, [serverEntryPoint()], {
+    detached: true,
+    cwd: "/",
+    env: serverEnvironment(),
+    stdio: ["ignore", "ignore", "inherit", "ipc"],
+  });
+}
+
+function serverEnvironment(): NodeJS.ProcessEnv {
+  const environment: NodeJS.ProcessEnv = { UV_THREADPOOL_SIZE: String(poolThreads), ...process.env };
+  for (const name of pathVariables) {
+    const given = environment[name];
+    if (given) environment[name] = path.resolve(given);
+  }
+  return environment;
+}
+
+/** The bundle, also when this file itself runs from src/ or dist/: all three lie two directories below the package. */
+function serverEntryPoint(): string {
+  const file = path.resolve(import.meta.dirname, "../../dist/bin/mount-server.js");
+  if (existsSync(file)) return file;
+  throw new SkimError("ENVIRONMENT", `skim is not built: ${file} is missing; run: npm run build:ts`);
+}
