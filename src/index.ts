@@ -20,6 +20,7 @@ export type { ImageConfig } from "./image/config.js";
 export type { Digest } from "./image/digest.js";
 export { type Platform, parsePlatform } from "./image/platform.js";
 export { type MadeBundle, type MakeBundleOptions, makeBundle } from "./mount/bundle-image.js";
+export type { BackgroundFillMode, FetchAheadOptions, PrefetchMode } from "./mount/fetch-ahead.js";
 export { type IndexedImage, type IndexImageOptions, indexImage } from "./mount/index-image.js";
 export {
   type MountedImage,
@@ -38,6 +39,7 @@ export {
 } from "./mount/rootfs.js";
 export { type RanImage, type RunImageOptions, runImage } from "./mount/run-image.js";
 export { type UnpackedImage, type UnpackImageOptions, unpackImage } from "./mount/unpack-image.js";
+export { type WarmedImage, type WarmImageOptions, warmImage } from "./mount/warm-image.js";
 export type { SeedDirectory } from "./overlay/seed-directory.js";
 export {
   type EmbeddedRegistry,
