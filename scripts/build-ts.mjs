@@ -28,6 +28,7 @@ const bundle = await rolldown({
     "mount-server": path.join(root, "src/mount/mount-server-main.ts"),
   },
   platform: "node",
+  resolve: { alias: { undici$: path.join(root, "scripts/undici-parts.cjs") } },
   // An addon that finds its binary from where it lies, and optional.
   external: ["fuse-native"],
 });

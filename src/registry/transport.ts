@@ -234,7 +234,6 @@ interface ConnectionPools {
 /** undici is loaded with the first request: it takes longer to load than all the rest, and a warm start never needs it. */
 async function openPools(attemptTimeoutMs: number): Promise<ConnectionPools> {
   const undici = await import("undici");
-  const { Agent, EnvHttpProxyAgent, Pool } = undici;
   await mendPausedParser(undici);
   const agentOptions = {
     connections: connectionsPerOrigin,
@@ -245,14 +244,14 @@ async function openPools(attemptTimeoutMs: number): Promise<ConnectionPools> {
     bodyTimeout: attemptTimeoutMs,
     keepAliveTimeout: keepAliveMs,
   };
-  const direct = new Agent(agentOptions);
+  const direct = new undici.Agent(agentOptions);
   if (!proxyIsConfigured(process.env)) return { direct, outside: direct };
-  const outside = new EnvHttpProxyAgent({
+  const outside = new undici.EnvHttpProxyAgent({
     ...agentOptions,
     proxyTls: { timeout: attemptTimeoutMs },
     requestTls: { timeout: attemptTimeoutMs },
     clientFactory: (origin, poolOptions) =>
-      new Pool(origin, { ...poolOptions, headersTimeout: attemptTimeoutMs }),
+      new undici.Pool(origin, { ...poolOptions, headersTimeout: attemptTimeoutMs }),
   });
   return { direct, outside };
 }
