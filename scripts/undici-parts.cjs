@@ -9,6 +9,8 @@ module.exports = {
   Client: require("undici/lib/dispatcher/client.js"),
   Pool: require("undici/lib/dispatcher/pool.js"),
   get EnvHttpProxyAgent() {
+    // Proxies need `connect`.
+    Object.assign(Dispatcher.prototype, require("undici/lib/api/index.js"));
     return require("undici/lib/dispatcher/env-http-proxy-agent.js");
   },
 };

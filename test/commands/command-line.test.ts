@@ -1,6 +1,8 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmod, mkdir, readdir, symlink } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import path from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { writeTestImage } from "../support/oci-layout.js";
@@ -28,6 +30,34 @@ describe("the command line", () => {
     image = `oci:${path.join(dir, "image")}`;
     archive = path.join(dir, "image.skim");
     await host.ok(["index", image, "-o", archive]);
+  });
+
+  it("reaches registries through the proxy of the environment", async () => {
+    const asked: string[] = [];
+    const proxy = createServer((request, response) => {
+      asked.push(`${request.method} ${request.url}`);
+      response.writeHead(404).end();
+    });
+    proxy.on("connect", (request, socket) => {
+      asked.push(`CONNECT ${request.url}`);
+      socket.end("HTTP/1.1 403 Forbidden\r\n\r\n");
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+    const { port } = proxy.address() as AddressInfo;
+    const url = `http://127.0.0.1:${port}`;
+    const ran = await host.run(["index", "registry.test/app:v1"], {
+      env: {
+        HTTPS_PROXY: url,
+        https_proxy: url,
+        HTTP_PROXY: url,
+        http_proxy: url,
+        NO_PROXY: "",
+        no_proxy: "",
+      },
+    });
+    proxy.close();
+    expect(ran.code).not.toBe(0);
+    expect(asked[0]).toBe("CONNECT registry.test:443");
   });
 
   it("takes one registry behind --insecure-registry, and the image behind that", async () => {
