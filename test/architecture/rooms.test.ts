@@ -15,6 +15,7 @@ const rooms = [
   "content",
   "profile",
   "filesystem",
+  "program",
   "fuse",
   "overlay",
   "unpack",

@@ -1,0 +1,155 @@
+/**
+ * Which programs a command line starts, and why one cannot: the command itself, the interpreters of scripts, what env(1), a shell's -c and
+ * the usual wrappers start in turn, each with its loader and libraries.
+ */
+import type { ByteString } from "../base/byte-string.js";
+import { type ElfObject, isElf } from "./elf.js";
+import { type Command, envCommand } from "./env-command.js";
+import { findCommand, type NoCommand } from "./find-command.js";
+import { findLibraries, type Libraries } from "./libraries.js";
+import { baseNameOf, type FoundFile, type ImageFile, type ProgramImage } from "./program-image.js";
+import { execHeadBytes, readScriptLine, type ScriptLine, scriptDepthMax } from "./script-line.js";
+import { shellCommands } from "./shell-words.js";
+
+/** One step of a start. */
+export type StartedProgram = {
+  readonly command: Command;
+  /**
+   * How it comes to be started. "command", "interpreter", "env": it is what the kernel or env(1) starts. "shell" and "argument": what a shell's text,
+   * or an entrypoint that ends by running its arguments, most likely starts; that it is missing need not be a fault.
+   */
+  readonly role: "command" | "interpreter" | "env" | "shell" | "argument";
+} & (
+  | ({ readonly kind: "missing" } & Omit<NoCommand, "file">)
+  | {
+      readonly kind: "script";
+      readonly file: ImageFile;
+      readonly path: ByteString;
+      readonly line: ScriptLine;
+    }
+  | { readonly kind: "unusable"; readonly file: ImageFile; readonly path: ByteString; readonly found: string }
+  | {
+      readonly kind: "program";
+      readonly file: ImageFile;
+      readonly path: ByteString;
+      readonly object: ElfObject;
+      /** Undefined for static programs. */
+      readonly loader: FoundFile | undefined;
+      /** Undefined where there is no loader, or none was found. */
+      readonly libraries: Libraries | undefined;
+    }
+);
+
+/** A step that runs machine code. */
+export type RunProgram = Extract<StartedProgram, { kind: "program" }>;
+
+/** Programs of one start, over all ways. */
+const programsMax = 16;
+const shells = /^(sh|bash|dash|ash|ksh|zsh|busybox)$/;
+/** Programs that run what stands behind their own options. */
+const wrappers =
+  /^(tini|tini-static|docker-init|dumb-init|catatonit|init|gosu|su-exec|setpriv|nice|ionice|nohup|stdbuf|timeout|exec|chpst|s6-setuidgid|entrypoint|.*[-_]entrypoint)$/;
+
+/** All that `command` starts, in the order of need. Rejects only as reading the image does. */
+export async function startPrograms(image: ProgramImage, command: Command): Promise<StartedProgram[]> {
+  const started: StartedProgram[] = [];
+  const pending: { command: Command; role: StartedProgram["role"]; depth: number }[] = [
+    { command, role: "command", depth: 0 },
+  ];
+  const seen = new Set<string>();
+  for (let next = pending.shift(); next && started.length < programsMax; next = pending.shift()) {
+    const key = next.command.args.slice(0, 2).join("\0");
+    if (seen.has(key) && next.depth === 0) continue;
+    seen.add(key);
+    const program = await startProgram(image, next.command, next.role, next.depth);
+    const isGuess = next.role === "shell" || next.role === "argument";
+    if (!program || (isGuess && program.kind === "missing")) continue;
+    started.push(program);
+    pending.push(...followers(program, next.depth));
+  }
+  return started;
+}
+
+async function startProgram(
+  image: ProgramImage,
+  command: Command,
+  role: StartedProgram["role"],
+  depth: number,
+): Promise<StartedProgram | undefined> {
+  const name = command.args[0];
+  if (name === undefined) return undefined;
+  // The kernel takes an interpreter's name as a path, whatever PATH says.
+  const wanted = role === "interpreter" && !name.includes("/") ? (`./${name}` as ByteString) : name;
+  const found = findCommand(image, wanted, command);
+  if (!found.file) return { command, role, kind: "missing", why: found.why, searched: found.searched };
+  const { file, path } = found;
+  const step = { command, role, file, path };
+  const head = await image.read(file, 0, execHeadBytes);
+  if (!head) return { ...step, kind: "unusable", found: "it would take too much to read" };
+  const line = readScriptLine(head);
+  if (line === "refused") return { ...step, kind: "unusable", found: "its first line names no interpreter" };
+  if (line && depth >= scriptDepthMax)
+    return { ...step, kind: "unusable", found: `more than ${scriptDepthMax} scripts interpret each other` };
+  if (line) return { ...step, kind: "script", line };
+  const object = await image.elf(file);
+  if (!isElf(object)) return { ...step, kind: "unusable", found: object.found };
+  const { interpreter } = object;
+  if (interpreter === undefined)
+    return { ...step, kind: "program", object, loader: undefined, libraries: undefined };
+  const loader = image.find(interpreter, command.directory);
+  const libraries =
+    loader.file && (await findLibraries(image, { file, object, loader: loader.file, interpreter, command }));
+  return { ...step, kind: "program", object, loader, libraries };
+}
+
+/** What is started by what was started. */
+function followers(program: StartedProgram, depth: number) {
+  const { command } = program;
+  const after = (role: StartedProgram["role"], args: readonly ByteString[], nextDepth = 0) => ({
+    command: { ...command, args },
+    role,
+    depth: nextDepth,
+  });
+  if (program.kind === "script") {
+    const { interpreter, argument } = program.line;
+    const args = [interpreter, ...(argument === undefined ? [] : [argument]), program.path];
+    const interpreted = [after("interpreter", [...args, ...command.args.slice(1)], depth + 1)];
+    // `exec "$@"`: what most entrypoints of images end with.
+    return shells.test(baseNameOf(interpreter)) || isEnvOfShell(program.line)
+      ? [...interpreted, ...wrapped(command.args).map((rest) => after("argument", rest))]
+      : interpreted;
+  }
+  if (program.kind !== "program") return [];
+  const names = [baseNameOf(program.path), baseNameOf(command.args[0]!)];
+  if (names.includes("env" as ByteString)) {
+    const run = envCommand({ ...command, args: command.args.slice(1) });
+    return run ? [{ command: run, role: "env" as const, depth: 0 }] : [];
+  }
+  if (names.some((name) => shells.test(name))) {
+    const text = shellText(command.args);
+    return text === undefined ? [] : shellCommands(text).map((words) => after("shell", words));
+  }
+  return names.some((name) => wrappers.test(name))
+    ? wrapped(command.args).map((rest) => after("argument", rest))
+    : [];
+}
+
+function isEnvOfShell({ interpreter, argument }: ScriptLine): boolean {
+  return (
+    baseNameOf(interpreter) === "env" && shells.test(argument?.replace(/^-S\s*/, "").split(" ")[0] ?? "")
+  );
+}
+
+/** The text of `sh -c TEXT`, options in front of it among them (`-ec`, `-l -c`). */
+function shellText(args: readonly ByteString[]): ByteString | undefined {
+  const option = args.findIndex((arg, i) => i > 0 && /^-[A-Za-z]*c[A-Za-z]*$/.test(arg));
+  return option > 0 && args.slice(1, option).every((arg) => /^[-+]/.test(arg)) ? args[option + 1] : undefined;
+}
+
+/** What stands behind a wrapper's own options; the user of gosu and the number of timeout are tried as programs too, and are none. */
+function wrapped(args: readonly ByteString[]): (readonly ByteString[])[] {
+  const separator = args.indexOf("--" as ByteString);
+  if (separator > 0) return [args.slice(separator + 1)];
+  const first = args.findIndex((arg, i) => i > 0 && !arg.startsWith("-"));
+  return first < 0 ? [] : [args.slice(first), args.slice(first + 1)].filter((rest) => rest.length > 0);
+}
