@@ -23,6 +23,7 @@ import {
   type WindowSource,
 } from "./section-bytes.js";
 import { decodeSectionTable, headBytesMax, type SectionTable } from "./section-table.js";
+import { checkStartSpans } from "./start-span-rules.js";
 import { fileIdentityOf } from "./tree-proof.js";
 import { checkTree } from "./tree-rules.js";
 
@@ -113,11 +114,15 @@ function checkedArchive(
   const { layers, restartOf } = checkLayers(sections, windowsEntry.length, manifest, refuse);
   const totals = proof?.totals ?? checkTree(sections, layers, refuse);
   const treeProof = file === undefined ? undefined : { file, totals };
+  const startSpans = checkStartSpans(sections, restartOf.length, refuse);
   const listed = table.entries.flatMap(({ name, length, crc }) =>
     name ? [{ name, bytes: length, records: length / recordBytes[name], crc }] : [],
   );
   return new LoadedArchive(
-    { identity, manifest, config, layers, restartOf, totals, treeProof, sections: listed, archiveBytes },
+    {
+      ...{ identity, manifest, config, layers, restartOf, totals, treeProof, startSpans },
+      ...{ sections: listed, archiveBytes },
+    },
     sections,
     windowsOf(windowsEntry),
   );

@@ -57,18 +57,21 @@ type SectionParts = readonly Uint8Array[];
 /** write(2) takes at most 2 GiB at once; this much also lets an abort through. */
 const writeBytesMax = 64 * 1024 * 1024;
 
+/** The sections of an archive, encoded but not put together yet. */
+export type EncodedArchive = Readonly<Partial<Record<SectionName, SectionParts>>>;
+
 /**
- * The bytes of an archive, in pieces; some are views of `contents`.
+ * Encodes the sections of an archive; some are views of `contents`.
  * Throws LIMIT_EXCEEDED where the image is larger than the format, LAYER_UNSUPPORTED for names that no filesystem has.
  */
-export function encodeArchive(contents: ArchiveContents): Uint8Array[] {
+export function encodeArchive(contents: ArchiveContents): EncodedArchive {
   const identity = encodeIdentity({ ...contents, warnings: keptWarnings(contents.warnings) });
   checkImage(contents, identity);
   const names = new BytePool("names");
   const layers = encodeLayers(contents.layers, names);
   const layerBytes = contents.layers.map((layer) => layer.index.uncompressedBytes);
   const tree = encodeTree(contents.tree.root, names, layerBytes);
-  const parts: Record<SectionName, SectionParts> = {
+  return {
     identity: [identity],
     manifest: [contents.manifestBytes],
     config: [contents.configBytes],
@@ -82,29 +85,43 @@ export function encodeArchive(contents: ArchiveContents): Uint8Array[] {
     xattrs: [tree.xattrs],
     xattrValues: [tree.xattrValues],
   };
-  const sections = sectionNames.map((name) => {
-    const length = parts[name].reduce((sum, part) => sum + part.length, 0);
+}
+
+/** The archive with a start set: indexes of spans, none twice, in the order of need. */
+export function withStartSpans(archive: EncodedArchive, spans: readonly number[]): EncodedArchive {
+  const bytes = Buffer.alloc(spans.length * recordBytes.startSpans);
+  const view = viewOf(bytes);
+  spans.forEach((span, i) => {
+    view.setUint32(i * recordBytes.startSpans, span, true);
+  });
+  return { ...archive, startSpans: [bytes] };
+}
+
+/** The bytes of an archive, in pieces; most are the sections' own. Throws LIMIT_EXCEEDED. */
+export function archivePieces(archive: EncodedArchive): Uint8Array[] {
+  const sections = sectionNames.flatMap((name) => {
+    const parts = archive[name];
+    if (!parts) return [];
+    const length = parts.reduce((sum, part) => sum + part.length, 0);
     requireSectionBytes(name, length);
-    return { name, length, crc: crcOf(parts[name]) };
+    return [{ name, parts, length, crc: crcOf(parts) }];
   });
   const pieces: Uint8Array[] = [encodeSectionTable(sections).bytes];
-  for (const { name, length } of sections) {
-    pieces.push(...parts[name], new Uint8Array(aligned(length) - length));
-  }
+  for (const { parts, length } of sections) pieces.push(...parts, new Uint8Array(aligned(length) - length));
   return pieces.filter((piece) => piece.length > 0);
 }
 
 /**
  * Writes an archive to `file`, replacing what is there: beside it first, synced, then renamed, so that `file` is at every moment
  * either what it was or complete. Resolves when it would survive a power cut. On failure nothing is left behind.
- * Throws as `encodeArchive`, and LOCAL_IO.
+ * Throws as `archivePieces`, and LOCAL_IO.
  */
 export async function writeArchive(
   file: string,
-  contents: ArchiveContents,
+  archive: EncodedArchive,
   options: { signal?: AbortSignal } = {},
 ): Promise<{ archiveBytes: number }> {
-  const pieces = encodeArchive(contents);
+  const pieces = archivePieces(archive);
   const directory = path.dirname(path.resolve(file));
   // Of its own length, not the file's: a name of 255 bytes has no room for a suffix.
   const temporary = path.join(directory, `.skim-${process.pid}-${randomBytes(8).toString("hex")}.tmp`);

@@ -35,6 +35,11 @@ export interface Archive {
   readonly sections: readonly ArchiveSection[];
   /** Of the whole file. */
   readonly archiveBytes: number;
+  /**
+   * Spans that a start of the image's command needs, none twice, in the order of need; undefined where nobody has looked for them. Not to
+   * be changed.
+   */
+  readonly startSpans: Uint32Array | undefined;
 
   inode(ino: number): InodeRecord;
 

@@ -11,6 +11,16 @@ export interface ArchiveDescription extends ArchiveIdentity {
   readonly totals: ArchiveTotals;
   readonly inodeCount: number;
   readonly hasXattrs: boolean;
+  /** Undefined where the archive has none. */
+  readonly startSet: StartSetDescription | undefined;
+}
+
+/** What a start of the image's command needs; FORMAT.md, "startSpans". */
+export interface StartSetDescription {
+  readonly spans: number;
+  /** What fetching each of them for itself takes. */
+  readonly compressedBytes: number;
+  readonly uncompressedBytes: number;
 }
 
 export interface LayerDescription extends ArchiveLayer {
@@ -36,7 +46,19 @@ export function describeArchive(archive: Archive): ArchiveDescription {
     totals: archive.totals,
     inodeCount: archive.inodeCount,
     hasXattrs: archive.hasXattrs,
+    startSet: archive.startSpans && describeSpans(archive, archive.startSpans),
   };
+}
+
+function describeSpans(archive: Archive, spans: Uint32Array): StartSetDescription {
+  let compressedBytes = 0;
+  let uncompressedBytes = 0;
+  for (const index of spans) {
+    const { compressedStart, compressedEnd, uncompressedLength } = archive.span(index);
+    compressedBytes += compressedEnd - compressedStart;
+    uncompressedBytes += uncompressedLength;
+  }
+  return { spans: spans.length, compressedBytes, uncompressedBytes };
 }
 
 function describeLayer(archive: Archive, layer: ArchiveLayer): LayerDescription {

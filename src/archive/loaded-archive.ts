@@ -48,6 +48,7 @@ export interface CheckedFacts {
   readonly treeProof: TreeProof | undefined;
   readonly sections: readonly ArchiveSection[];
   readonly archiveBytes: number;
+  readonly startSpans: Uint32Array | undefined;
 }
 
 export class LoadedArchive implements Archive {
@@ -64,6 +65,7 @@ export class LoadedArchive implements Archive {
   readonly treeProof: TreeProof | undefined;
   readonly sections: readonly ArchiveSection[];
   readonly archiveBytes: number;
+  readonly startSpans: Uint32Array | undefined;
   readonly #inodes: DataView;
   readonly #dirents: DataView;
   readonly #names: Buffer;
@@ -90,6 +92,7 @@ export class LoadedArchive implements Archive {
     this.treeProof = facts.treeProof;
     this.sections = facts.sections;
     this.archiveBytes = facts.archiveBytes;
+    this.startSpans = facts.startSpans;
     this.#inodes = loaded.inodes.view;
     this.#dirents = loaded.dirents.view;
     this.#names = loaded.names.bytes;

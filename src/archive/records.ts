@@ -22,9 +22,17 @@ export const sectionTypes = {
   extents: 10,
   xattrs: 11,
   xattrValues: 12,
+  startSpans: 64,
 } as const;
 export type SectionName = keyof typeof sectionTypes;
 export const sectionNames = Object.keys(sectionTypes) as SectionName[];
+
+/** Sections of the types from here on may be missing, and a reader that does not know them ignores them. */
+const optionalTypesFrom = 64;
+
+export function isRequired(name: SectionName): boolean {
+  return sectionTypes[name] < optionalTypesFrom;
+}
 
 /** Bytes of one record of each section; 1 for plain bytes. */
 export const recordBytes: Readonly<Record<SectionName, number>> = {
@@ -40,6 +48,7 @@ export const recordBytes: Readonly<Record<SectionName, number>> = {
   extents: 32,
   xattrs: 16,
   xattrValues: 1,
+  startSpans: 4,
 };
 
 const twoTo32 = 0x1_0000_0000;

@@ -14,7 +14,13 @@ export interface SectionBytes {
   readonly view: DataView;
 }
 
-export type LoadedSections = Readonly<Record<Exclude<SectionName, "windows">, SectionBytes>>;
+export type LoadedSections = Readonly<
+  Record<Exclude<SectionName, "windows" | OptionalSection>, SectionBytes>
+> &
+  Readonly<Partial<Record<OptionalSection, SectionBytes>>>;
+
+/** Of those that archives need not have. */
+type OptionalSection = "startSpans";
 
 /** The windows section, wherever it is. */
 export interface WindowSource {
@@ -50,7 +56,7 @@ export function checkTablePadding(table: SectionTable, head: Uint8Array, refuse:
   }
 }
 
-/** `checked` has every known section; what belongs to unknown types is left out. */
+/** `checked` has every required section; what belongs to unknown types is left out. */
 export function loadedSections(checked: ReadonlyMap<SectionName, Buffer>): LoadedSections {
   const loaded: Partial<Record<SectionName, SectionBytes>> = {};
   for (const name of sectionNames) {

@@ -7,6 +7,7 @@ import { crc32 } from "node:zlib";
 import { SkimError } from "../base/errors.js";
 import { limits } from "../base/limits.js";
 import {
+  isRequired,
   readU64,
   recordBytes,
   type SectionName,
@@ -66,7 +67,7 @@ export function encodeSectionTable(
   sections.forEach(({ name, length, crc }, i) => {
     const at = headerBytes + i * entryBytes;
     view.setUint32(at, sectionTypes[name], true);
-    view.setUint32(at + 4, flagRequired, true);
+    view.setUint32(at + 4, flagsOf(name), true);
     writeU64(view, at + 8, offset);
     writeU64(view, at + 16, length);
     view.setUint32(at + 24, recordBytes[name], true);
@@ -149,7 +150,8 @@ function decodeEntries(
         `archive ${label} cannot be read: it has a section of type ${type}, which this skim does not know and must not ignore; upgrade skim`,
       );
     }
-    if (name !== undefined && flags !== flagRequired) throw no(`section ${name} is not flagged as required`);
+    if (name !== undefined && flags !== flagsOf(name))
+      throw no(`section ${name} is ${flags === flagRequired ? "" : "not "}flagged as required`);
     if (readU64(view, at + 8) !== offset) {
       throw no(`offset is ${readU64(view, at + 8)}, but the section must start at ${offset}`);
     }
@@ -173,9 +175,15 @@ function decodeEntries(
       `sections end at ${offset}, but the file has ${fileBytes} bytes`,
     );
   }
-  const missing = sectionNames.find((name) => !entries.some((entry) => entry.name === name));
+  const missing = sectionNames.find(
+    (name) => isRequired(name) && !entries.some((entry) => entry.name === name),
+  );
   if (missing !== undefined) throw refuse("section table", undefined, `there is no section ${missing}`);
   return entries;
+}
+
+function flagsOf(name: SectionName): number {
+  return isRequired(name) ? flagRequired : 0;
 }
 
 function otherVersion(label: string, version: number): SkimError {

@@ -37,6 +37,7 @@ export function addIndexCommand(program: Command): void {
         `manifest  ${indexed.manifestDigest} (${indexed.platform})`,
         `image     ${indexed.layers} ${indexed.layers === 1 ? "layer" : "layers"}, ${indexed.files} files, ${formatBytes(indexed.compressedBytes)} compressed, ${formatBytes(indexed.uncompressedBytes)} uncompressed`,
         `index     ${formatBytes(indexed.archiveBytes)} (${((100 * indexed.archiveBytes) / Math.max(indexed.uncompressedBytes, 1)).toFixed(2)} % of the image) in ${indexed.durationMs} ms`,
+        `start     ${indexed.startSpans} spans, ${formatBytes(indexed.startBytes)} compressed`,
       ].join("\n"),
     );
   });

@@ -39,6 +39,7 @@ function describe(file: string, description: ArchiveDescription): string {
     `manifest   ${description.manifestDigest} (${platformText(description.platform)})`,
     `content    ${counts.join(", ")}; ${formatBytes(totals.fileBytes)} of file data`,
     `size       ${formatBytes(description.archiveBytes)}, ${((100 * description.archiveBytes) / Math.max(uncompressed, 1)).toFixed(2)} % of the uncompressed image: metadata ${formatBytes(description.metadataBytes)}, windows ${formatBytes(description.windowBytes)}`,
+    `start      ${describeStart(description.startSet)}`,
     "",
     formatTable(
       [
@@ -50,6 +51,12 @@ function describe(file: string, description: ArchiveDescription): string {
     ...description.layers.filter(({ access }) => access === "whole").map(wholeLayerNote),
     ...description.warnings.map((warning) => `warning: ${warning}`),
   ].join("\n");
+}
+
+function describeStart(set: ArchiveDescription["startSet"]): string {
+  if (!set) return "not known: the archive has no start set";
+  if (set.spans === 0) return "nothing known of what the image's command needs";
+  return `${set.spans} spans, ${formatBytes(set.compressedBytes)} compressed, ${formatBytes(set.uncompressedBytes)} uncompressed, are needed by the image's command`;
 }
 
 function layerRow(layer: LayerDescription): string[] {

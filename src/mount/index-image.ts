@@ -1,10 +1,16 @@
 /**
- * reference -> archive file: resolve the image, index the layers that are not indexed yet, merge them into one tree, write the archive.
- * Nothing is written but the archive (beside, then renamed) and the layer indexes, which later images share.
+ * reference -> archive file: resolve the image, index the layers that are not indexed yet, merge them into one tree, find out what a start needs,
+ * write the archive. Nothing is written but the archive (beside, then renamed), the layer indexes, which later images share, and what was read
+ * to find out, which goes to the span cache.
  */
 import { access, mkdir } from "node:fs/promises";
 import path from "node:path";
-import { type ArchiveContents, writeArchive } from "../archive/archive-writer.js";
+import {
+  type ArchiveContents,
+  encodeArchive,
+  withStartSpans,
+  writeArchive,
+} from "../archive/archive-writer.js";
 import { SkimError } from "../base/errors.js";
 import { type Logger, silentLogger } from "../base/logger.js";
 import { pickDefined } from "../base/pick-defined.js";
@@ -22,6 +28,7 @@ import type { ImageTree, TreeNode } from "../tree/image-tree.js";
 import { mergeLayers } from "../tree/merge-layers.js";
 import { storedArchiveFile } from "./archive-store.js";
 import { configOf } from "./image-config.js";
+import { startSetOf } from "./start-set.js";
 
 export interface IndexImageOptions {
   /** Name of an image, as on the command line. */
@@ -36,7 +43,7 @@ export interface IndexImageOptions {
   readonly signal?: AbortSignal;
 }
 
-/** What `skim index --json` prints. Bytes are sums over the layers of the manifest. */
+/** What `skim index --json` prints. Bytes are sums over the layers of the manifest, those of the start set are compressed ones. */
 export interface IndexedImage {
   /** Path of the archive. */
   readonly archive: string;
@@ -49,6 +56,9 @@ export interface IndexedImage {
   readonly compressedBytes: number;
   readonly uncompressedBytes: number;
   readonly archiveBytes: number;
+  /** What a start of the image's command needs. */
+  readonly startSpans: number;
+  readonly startBytes: number;
   readonly durationMs: number;
   readonly warnings: readonly string[];
 }
@@ -115,7 +125,13 @@ export async function indexResolvedImage(
     tree,
     warnings,
   };
-  const { archiveBytes } = await writeArchive(output, contents, pickDefined({ signal: options.signal }));
+  const encoded = encodeArchive(contents);
+  const start = await startSetOf(encoded, { source, config, settings, logger, signal: options.signal });
+  const { archiveBytes } = await writeArchive(
+    output,
+    withStartSpans(encoded, start.spans),
+    pickDefined({ signal: options.signal }),
+  );
   const durationMs = Math.round(performance.now() - started);
   logger.info({ reference: contents.reference, archive: output, archiveBytes, durationMs }, "image indexed");
   return {
@@ -127,6 +143,8 @@ export async function indexResolvedImage(
     compressedBytes: layers.reduce((sum, layer) => sum + layer.compressedBytes, 0),
     uncompressedBytes: layers.reduce((sum, layer) => sum + layer.uncompressedBytes, 0),
     archiveBytes,
+    startSpans: start.spans.length,
+    startBytes: start.compressedBytes,
     durationMs,
     warnings,
   };

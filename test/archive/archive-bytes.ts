@@ -17,6 +17,7 @@ const sectionNumbers = {
   extents: 10,
   xattrs: 11,
   xattrValues: 12,
+  startSpans: 64,
 } as const;
 export type SectionLabel = keyof typeof sectionNumbers;
 export const sectionLabels = Object.keys(sectionNumbers) as SectionLabel[];
@@ -26,8 +27,13 @@ export interface Placed {
   readonly length: number;
 }
 
+/** The optional sections are the last ones. */
 export function tableEntryAt(section: SectionLabel): number {
-  return 64 + (sectionNumbers[section] - 1) * 32;
+  return 64 + sectionLabels.indexOf(section) * 32;
+}
+
+function labelsOf(archive: Buffer): readonly SectionLabel[] {
+  return sectionLabels.slice(0, archive.readUInt32LE(12));
 }
 
 export function placeOf(archive: Buffer, section: SectionLabel): Placed {
@@ -45,7 +51,7 @@ export function sectionBytes(archive: Buffer, section: SectionLabel): Buffer {
 
 /** Makes all CRCs right again, so that only the other rules can find a change. In place. */
 export function reseal(archive: Buffer): Buffer {
-  for (const section of sectionLabels) {
+  for (const section of labelsOf(archive)) {
     archive.writeUInt32LE(crc32(sectionBytes(archive, section)), tableEntryAt(section) + 28);
   }
   return resealHeader(archive);
@@ -62,14 +68,14 @@ const padded = (length: number) => Math.ceil(length / 64) * 64;
 
 /** The archive with other bytes in some sections (of any length), and header, table and CRCs to fit. */
 export function withSections(archive: Buffer, changed: Partial<Record<SectionLabel, Uint8Array>>): Buffer {
-  const sections = sectionLabels.map((label) => ({
+  const sections = labelsOf(archive).map((label) => ({
     label,
     bytes: changed[label] ?? sectionBytes(archive, label),
   }));
   return joined(
     sections.map(({ label, bytes }) => ({
       type: sectionNumbers[label],
-      flags: 1,
+      flags: archive.readUInt32LE(tableEntryAt(label) + 4),
       recordBytes: archive.readUInt32LE(tableEntryAt(label) + 24),
       bytes,
     })),
@@ -84,7 +90,7 @@ export interface RawSection {
 }
 
 export function rawSections(archive: Buffer): RawSection[] {
-  return sectionLabels.map((label) => ({
+  return labelsOf(archive).map((label) => ({
     type: sectionNumbers[label],
     flags: archive.readUInt32LE(tableEntryAt(label) + 4),
     recordBytes: archive.readUInt32LE(tableEntryAt(label) + 24),

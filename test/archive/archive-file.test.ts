@@ -12,7 +12,7 @@ import {
 import path from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { openArchive } from "../../src/archive/archive-reader.js";
-import { writeArchive } from "../../src/archive/archive-writer.js";
+import { encodeArchive, writeArchive } from "../../src/archive/archive-writer.js";
 import { describeArchive } from "../../src/archive/inspect-archive.js";
 import { verifyArchive } from "../../src/archive/verify-archive.js";
 import { makeTempDir } from "../support/temp-dir.js";
@@ -36,7 +36,7 @@ beforeAll(async () => {
 describe("an archive in a file", () => {
   it("is opened, walked, verified and closed, and has the bytes that were encoded", async () => {
     const file = path.join(dir, "sample.skim");
-    const { archiveBytes } = await writeArchive(file, sampleContents());
+    const { archiveBytes } = await writeArchive(file, encodeArchive(sampleContents()));
     expect(await readFile(file)).toEqual(encoded(sampleContents()));
     const archive = await openArchive(file);
     expect(walkArchive(archive)).toHaveLength(15);
@@ -51,9 +51,9 @@ describe("an archive in a file", () => {
 
   it("is replaced in one step, and readers of the old one keep it", async () => {
     const file = path.join(dir, "replaced.skim");
-    await writeArchive(file, sampleContents());
+    await writeArchive(file, encodeArchive(sampleContents()));
     const old = await openArchive(file);
-    await writeArchive(file, contentsOf(directory(), []));
+    await writeArchive(file, encodeArchive(contentsOf(directory(), [])));
     const now = await openArchive(file);
     expect(now.inodeCount).toBe(1);
     expect(Buffer.from(old.window(2))).toEqual(Buffer.from(gzipLayer.windows));
@@ -63,7 +63,7 @@ describe("an archive in a file", () => {
 
   it("may have a name of 255 bytes", async () => {
     const file = path.join(dir, `${"n".repeat(250)}.skim`);
-    await writeArchive(file, contentsOf(directory(), []));
+    await writeArchive(file, encodeArchive(contentsOf(directory(), [])));
     await (await openArchive(file)).close();
   });
 
@@ -80,7 +80,7 @@ describe("an archive in a file", () => {
 
   it("that shrinks while it is open is noticed when a window is wanted", async () => {
     const file = path.join(dir, "shrinking.skim");
-    await writeArchive(file, sampleContents());
+    await writeArchive(file, encodeArchive(sampleContents()));
     const archive = await openArchive(file);
     await truncate(file, 100);
     expect(() => archive.window(2)).toThrow(expect.objectContaining({ code: "ARCHIVE_DAMAGED" }));
@@ -113,7 +113,7 @@ describe("an archive in a file", () => {
 
   it("is not opened when its caller has given up", async () => {
     const file = path.join(dir, "cancelled.skim");
-    await writeArchive(file, sampleContents());
+    await writeArchive(file, encodeArchive(sampleContents()));
     const reason = new Error("enough");
     await expect(openArchive(file, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
   });
@@ -123,21 +123,25 @@ describe("writing that fails", () => {
   it("leaves nothing behind, and what was there as it was", async () => {
     const target = path.join(dir, "kept");
     await mkdir(path.join(target, "directory.skim", "full"), { recursive: true });
-    await expect(writeArchive(path.join(target, "directory.skim"), sampleContents())).rejects.toMatchObject({
+    await expect(
+      writeArchive(path.join(target, "directory.skim"), encodeArchive(sampleContents())),
+    ).rejects.toMatchObject({
       code: "LOCAL_IO",
     });
     const reason = new Error("enough");
     const file = path.join(target, "archive.skim");
     await writeFile(file, "before");
-    await expect(writeArchive(file, sampleContents(), { signal: AbortSignal.abort(reason) })).rejects.toBe(
-      reason,
-    );
+    await expect(
+      writeArchive(file, encodeArchive(sampleContents()), { signal: AbortSignal.abort(reason) }),
+    ).rejects.toBe(reason);
     expect(await readFile(file, "utf8")).toBe("before");
     expect((await readdir(target)).sort()).toEqual(["archive.skim", "directory.skim"]);
   });
 
   it("says so where there is no directory", async () => {
-    await expect(writeArchive(path.join(dir, "no", "such.skim"), sampleContents())).rejects.toMatchObject({
+    await expect(
+      writeArchive(path.join(dir, "no", "such.skim"), encodeArchive(sampleContents())),
+    ).rejects.toMatchObject({
       code: "LOCAL_IO",
       message: expect.stringMatching(/no\/such\.skim could not be written/),
     });
@@ -145,7 +149,7 @@ describe("writing that fails", () => {
 
   it("by two writers at once gives one whole archive", async () => {
     const file = path.join(dir, "raced.skim");
-    await Promise.all(Array.from({ length: 5 }, () => writeArchive(file, sampleContents())));
+    await Promise.all(Array.from({ length: 5 }, () => writeArchive(file, encodeArchive(sampleContents()))));
     await (await openArchive(file)).close();
     expect((await readdir(dir)).filter((name) => name.endsWith(".tmp"))).toEqual([]);
   });
@@ -161,7 +165,7 @@ describe("describeArchive", () => {
     const file = path.join(dir, "described.skim");
     await writeArchive(
       file,
-      contentsOf(sampleTree(), [gzipLayer, plainLayer, single, short], { warnings: ["odd"] }),
+      encodeArchive(contentsOf(sampleTree(), [gzipLayer, plainLayer, single, short], { warnings: ["odd"] })),
     );
     const archive = await openArchive(file);
     const description = describeArchive(archive);
@@ -195,7 +199,7 @@ describe("describeArchive", () => {
 
 it("an archive that is moved away is still read", async () => {
   const file = path.join(dir, "moved.skim");
-  await writeArchive(file, sampleContents());
+  await writeArchive(file, encodeArchive(sampleContents()));
   const archive = await openArchive(file);
   await rename(file, path.join(dir, "elsewhere.skim"));
   expect(archive.window(2).length).toBe(gzipLayer.windows.length);

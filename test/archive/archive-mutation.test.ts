@@ -22,6 +22,7 @@ describe("random changes with right CRCs", () => {
     "extents",
     "xattrs",
     "xattrValues",
+    "startSpans",
   ];
   const telling = [
     0, 1, 2, 3, 4, 7, 8, 64, 255, 256, 4095, 4096, 0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff,

@@ -9,8 +9,8 @@ import { placeOf, reseal, type SectionLabel, sectionBytes, withSections } from "
 import { encoded, sampleContents } from "./sample-archive.js";
 import { walkArchive } from "./walk-archive.js";
 
-/** The archive that is broken. */
-export const good = encoded(sampleContents());
+/** The archive that is broken. It has five spans, and all that an archive may have. */
+export const good = encoded(sampleContents(), [3, 0, 2]);
 
 /** The error that reading `bytes` gives; undefined where it reads. */
 export function refusalOfBytes(bytes: Uint8Array): unknown {

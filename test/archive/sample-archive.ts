@@ -1,6 +1,11 @@
 import { createHash } from "node:crypto";
 import { deflateRawSync } from "node:zlib";
-import { type ArchiveContents, encodeArchive } from "../../src/archive/archive-writer.js";
+import {
+  type ArchiveContents,
+  archivePieces,
+  encodeArchive,
+  withStartSpans,
+} from "../../src/archive/archive-writer.js";
 import { type ByteString, byteStringFromText } from "../../src/base/byte-string.js";
 import { digestOf } from "../../src/image/digest.js";
 import { mediaTypes } from "../../src/image/media-types.js";
@@ -144,8 +149,10 @@ export function contentsOf(
   };
 }
 
-export function encoded(contents: ArchiveContents): Buffer {
-  return Buffer.concat(encodeArchive(contents));
+/** With a start set where `startSpans` are given. */
+export function encoded(contents: ArchiveContents, startSpans?: readonly number[]): Buffer {
+  const archive = encodeArchive(contents);
+  return Buffer.concat(archivePieces(startSpans ? withStartSpans(archive, startSpans) : archive));
 }
 
 /** Three spans of a gzip layer, the second without a restart point, the third with a window of 100 bytes that begins within a byte. */

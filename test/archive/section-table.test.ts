@@ -28,17 +28,17 @@ describe("other versions", () => {
   });
 
   it("a section that must be known and is not asks for an upgrade; one that may be ignored is", () => {
-    const extra = { type: 64, recordBytes: 1, bytes: Buffer.from("start set") };
+    const extra = { type: 65, recordBytes: 1, bytes: Buffer.from("profile") };
     const optional = joined([...rawSections(good), { ...extra, flags: 0 }]);
     const archive = decodeArchive(optional, "optional");
     expect(walkArchive(archive)).toHaveLength(15);
     expect(archive.sections.map(({ name }) => name)).toEqual(sectionLabels);
     optional[optional.length - 64]! ^= 1;
-    expectDamaged(optional, /type 64: the section's CRC is wrong/);
+    expectDamaged(optional, /type 65: the section's CRC is wrong/);
     const required = joined([...rawSections(good), { ...extra, flags: 1 }]);
     expect(refusalOfBytes(required)).toMatchObject({
       code: "ARCHIVE_VERSION",
-      message: expect.stringMatching(/type 64.*upgrade skim/),
+      message: expect.stringMatching(/type 65.*upgrade skim/),
     });
   });
 });
@@ -69,7 +69,12 @@ const table: Mutation[] = [
   ["types out of order", /section table record 1: type 1 follows type 1/, entry("manifest", 0, 4, 1n)],
   ["type 0", /section table record 0: type 0/, entry("identity", 0, 4, 0n)],
   ["reserved flags", /record 6: flags are 3/, entry("inodes", 4, 4, 3n)],
-  ["a known section that is optional", /record 6: section inodes is not flagged/, entry("inodes", 4, 4, 0n)],
+  ["a required section as optional", /record 6: section inodes is not flagged/, entry("inodes", 4, 4, 0n)],
+  [
+    "an optional section as required",
+    /record 12: section startSpans is flagged/,
+    entry("startSpans", 4, 4, 1n),
+  ],
   [
     "an offset that is not aligned",
     /record 6: offset is \d+, but the section must start/,
@@ -102,7 +107,7 @@ const table: Mutation[] = [
   [
     "a section that is missing",
     /there is no section xattrValues/,
-    (a) => joined(rawSections(a).slice(0, -1)),
+    (a) => joined(rawSections(a).filter(({ type }) => type !== 12)),
   ],
   [
     "a section in the middle that is missing",
@@ -111,8 +116,8 @@ const table: Mutation[] = [
   ],
   [
     "an unknown section without a record size",
-    /record 12: length 1 is no multiple of the record size 0/,
-    (a) => joined([...rawSections(a), { type: 64, flags: 0, recordBytes: 0, bytes: Buffer.alloc(1) }]),
+    /record 13: length 1 is no multiple of the record size 0/,
+    (a) => joined([...rawSections(a), { type: 65, flags: 0, recordBytes: 0, bytes: Buffer.alloc(1) }]),
   ],
 ];
 
@@ -123,14 +128,10 @@ describe("a header or table with right CRCs", () => {
     expectDamaged(Buffer.isBuffer(changed) ? changed : resealHeader(archive), message);
   });
 
-  it.each(["header", "identity", "windows", "xattrValues"] as const)(
+  it.each(["header", "identity", "windows", "xattrValues", "startSpans"] as const)(
     "padding behind %s that is not zero",
     (place) => {
-      const archive = Buffer.from(
-        place === "header"
-          ? joined([...rawSections(good), { type: 64, flags: 0, recordBytes: 1, bytes: Buffer.alloc(0) }])
-          : good,
-      );
+      const archive = Buffer.from(good);
       const { offset, length } =
         place === "header" ? { offset: 0, length: 64 + 13 * 32 } : placeOf(good, place);
       expect((offset + length) % 64).not.toBe(0);

@@ -60,5 +60,6 @@ export function walkArchive(archive: Archive): WalkedEntry[] {
       must(archive.window(span).length === windowStored, `window of ${span}`);
     }
   });
+  for (const span of archive.startSpans ?? []) archive.span(span);
   return entries;
 }

@@ -57,6 +57,8 @@ describe("commands that look into an archive", () => {
       "compressedBytes",
       "uncompressedBytes",
       "archiveBytes",
+      "startSpans",
+      "startBytes",
       "durationMs",
     ]);
     expect(indexed).toMatchObject({

@@ -84,7 +84,7 @@ function withMutatedSection(good: Buffer, random: Random): Buffer {
 /** Fields of records in place, with numbers that mean something to somebody. */
 function withChangedRecords(good: Buffer, random: Random): Buffer {
   const archive = Buffer.from(good);
-  const tables = Array.from({ length: 12 }, (_, i) => 64 + 32 * i);
+  const tables = Array.from({ length: archive.readUInt32LE(12) }, (_, i) => 64 + 32 * i);
   for (let changes = random.between(1, 3); changes > 0; changes--) {
     const entry = random.pick(tables);
     const start = Number(archive.readBigUInt64LE(entry + 8));

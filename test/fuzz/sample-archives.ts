@@ -56,4 +56,5 @@ export const sampleArchives: Readonly<Record<string, () => Buffer>> = {
   "many-spans": manySpans,
   "one-file": oneFile,
   sample: () => encoded(sampleContents()),
+  "start-set": () => encoded(sampleContents(), [4, 0, 1, 3]),
 };

@@ -4,7 +4,7 @@ import { rm } from "node:fs/promises";
 import path from "node:path";
 import type { Archive } from "../../src/archive/archive.js";
 import { openArchive } from "../../src/archive/archive-reader.js";
-import { writeArchive } from "../../src/archive/archive-writer.js";
+import { encodeArchive, writeArchive } from "../../src/archive/archive-writer.js";
 import type { ByteString } from "../../src/base/byte-string.js";
 import { isSkimError, type SkimError } from "../../src/base/errors.js";
 import { resolveSettings } from "../../src/base/settings.js";
@@ -35,7 +35,7 @@ async function writeStackArchive(
       indexes.push(await indexBlob(layer, where));
     }
     const tree = mergeLayers(indexes);
-    await writeArchive(file, contentsOf(tree.root, indexes, { tree }));
+    await writeArchive(file, encodeArchive(contentsOf(tree.root, indexes, { tree })));
     return undefined;
   } catch (error) {
     if (isSkimError(error, "LAYER_CORRUPT") || isSkimError(error, "LIMIT_EXCEEDED")) return error;

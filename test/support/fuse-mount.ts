@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { createInterface } from "node:readline";
-import { writeArchive } from "../../src/archive/archive-writer.js";
+import { encodeArchive, writeArchive } from "../../src/archive/archive-writer.js";
 import type { ErrorCode } from "../../src/base/errors.js";
 import { findMount } from "../../src/fuse/mount-table.js";
 import type { LayerIndex } from "../../src/layer/layer-index.js";
@@ -204,7 +204,7 @@ export async function makeImage(
   const layerFile = path.join(dir, `${name}.layer`);
   const mountpoint = path.join(dir, `${name} mount`);
   await writeFile(layerFile, layer);
-  await writeArchive(archive, contentsOf(root, [plainIndex(name, layer)]));
+  await writeArchive(archive, encodeArchive(contentsOf(root, [plainIndex(name, layer)])));
   if (!existsSync(mountpoint)) await mkdir(mountpoint);
   return { archive, layers: [layerFile], mountpoint };
 }

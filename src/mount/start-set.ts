@@ -1,0 +1,53 @@
+/**
+ * The start set of an image that is being indexed: what its own command needs. The layers went by when they were indexed and were not kept, so that the
+ * heads and tables of programs are fetched once more, as ranges: some ten requests and some megabytes (a layer that can only be read from its start
+ * may take up to 64 MiB). They go to the span cache, where the first start on this host finds them.
+ */
+import { decodeArchive } from "../archive/archive-reader.js";
+import { archivePieces, type EncodedArchive } from "../archive/archive-writer.js";
+import type { Logger } from "../base/logger.js";
+import type { Settings } from "../base/settings.js";
+import { UndoStack } from "../base/undo-stack.js";
+import { SpanCache } from "../cache/span-cache.js";
+import { openContent } from "../content/content.js";
+import type { ImageConfig } from "../image/config.js";
+import { loadNative } from "../native/load.js";
+import { type StartCommand, type StartSet, startSpans } from "../program/start-spans.js";
+import type { ImageSource } from "../registry/image-source.js";
+import { defaultPath } from "../runtime/docker-defaults.js";
+
+export interface StartSetOptions {
+  /** Stays the caller's. */
+  readonly source: ImageSource;
+  readonly config: ImageConfig;
+  readonly settings: Settings;
+  readonly logger: Logger;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Rejects as reading the image does: which set it would have been is not known then. */
+export async function startSetOf(encoded: EncodedArchive, options: StartSetOptions): Promise<StartSet> {
+  const { source, settings, logger, signal } = options;
+  const undo = new UndoStack();
+  return await undo.guard(async () => {
+    const archive = decodeArchive(Buffer.concat(archivePieces(encoded)), "that is being made");
+    const cache = await SpanCache.open(settings.cacheDir, { logger });
+    undo.defer(() => cache.close());
+    const content = openContent({ archive, source, cache, native: loadNative(), settings, logger });
+    undo.defer(() => content.close());
+    const command = startCommand(options.config);
+    const set = await startSpans({ archive, content, command, ...(signal ? { signal } : {}) });
+    await undo.unwind();
+    return set;
+  });
+}
+
+/** The command of an image, as a container of it gets it that asks for nothing else. */
+function startCommand(config: ImageConfig): StartCommand {
+  const hasPath = config.env.some((one) => one.startsWith("PATH="));
+  return {
+    args: [...config.entrypoint, ...config.cmd],
+    env: hasPath ? config.env : [`PATH=${defaultPath}`, ...config.env],
+    workingDir: config.workingDir,
+  };
+}
