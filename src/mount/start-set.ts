@@ -36,7 +36,11 @@ export async function startSetOf(encoded: EncodedArchive, options: StartSetOptio
     const content = openContent({ archive, source, cache, native: loadNative(), settings, logger });
     undo.defer(() => content.close());
     const command = startCommand(options.config);
-    const set = await startSpans({ archive, content, command, ...(signal ? { signal } : {}) });
+    const finding = startSpans({ archive, content, command, ...(signal ? { signal } : {}) });
+    const set = await finding.catch((error: unknown) => {
+      signal?.throwIfAborted();
+      throw error;
+    });
     await undo.unwind();
     return set;
   });

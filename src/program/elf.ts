@@ -20,6 +20,8 @@ export interface ElfObject {
   /** Undefined for static programs. */
   readonly dynamic: ElfDynamic | undefined;
   readonly segments: readonly ElfSegment[];
+  /** Go's linker made it: there is a note of its. */
+  readonly isGo: boolean;
   /** Where in the file execution begins; undefined where no segment has it. */
   readonly entryOffset: number | undefined;
 }
@@ -59,7 +61,7 @@ export interface NoElf {
   readonly found: string;
 }
 
-export const segmentTypes = { load: 1, dynamic: 2, interpreter: 3, unwinding: 0x6474e550 } as const;
+export const segmentTypes = { load: 1, dynamic: 2, interpreter: 3, note: 4, unwinding: 0x6474e550 } as const;
 export const segmentFlags = { execute: 1, write: 2 } as const;
 
 /** A page: mostly all headers of an object are in it. */
@@ -94,6 +96,9 @@ const tags = {
   versions: 0x6ffffff0,
 } as const;
 const DF_1_NODEFLIB = 0x800;
+const noteHeaderBytes = 12;
+/** Name of the note with the build ID (cmd/link/internal/ld/elf.go). */
+const goName = Buffer.from("Go\0\0", "latin1");
 
 /** Reads the object of `fileBytes` bytes that `read` gives pieces of. Rejects only as `read` does. */
 export async function readElf(read: PieceReader, fileBytes: number): Promise<ElfObject | NoElf> {
@@ -156,6 +161,7 @@ class ElfReading {
       interpreter: interpreter && (await this.#interpreter(interpreter)),
       dynamic: dynamic && (await this.#dynamic(dynamic, segments)),
       segments,
+      isGo: segments.some((segment) => segment.type === segmentTypes.note && this.#hasGoNote(segment)),
       entryOffset: offsetOf(entry, segments),
     };
   }
@@ -197,6 +203,18 @@ class ElfReading {
       end: start + fileBytes,
       address,
     };
+  }
+
+  // Elf32_Nhdr and Elf64_Nhdr: n_namesz 0, n_descsz 4, n_type 8, then name and description, each padded to 4 bytes.
+  /** Notes that are not among the first bytes of the file, where linkers put them, are not looked at. */
+  #hasGoNote({ start, end }: ElfSegment): boolean {
+    for (let at = start; at + noteHeaderBytes + goName.length <= Math.min(end, this.#head.length); ) {
+      const nameBytes = this.#u32(this.#head, at);
+      const name = this.#head.subarray(at + noteHeaderBytes, at + noteHeaderBytes + goName.length);
+      if (nameBytes === goName.length && goName.equals(name)) return true;
+      at += noteHeaderBytes + aligned(nameBytes) + aligned(this.#u32(this.#head, at + 4));
+    }
+    return false;
   }
 
   async #interpreter({ start, end }: ElfSegment): Promise<ByteString> {
@@ -298,6 +316,10 @@ class ElfReading {
     if (!this.#is64) return this.#u32(bytes, at);
     return Number(this.#littleEndian ? bytes.readBigUInt64LE(at) : bytes.readBigUInt64BE(at));
   }
+}
+
+function aligned(length: number): number {
+  return Math.ceil(length / 4) * 4;
 }
 
 /** Where in the file the byte is that is loaded to `address`. */

@@ -5,7 +5,7 @@ import { findLibraries } from "./libraries.js";
 import { directoryOf, type ImageFile, joined, type ProgramImage } from "./program-image.js";
 import type { StartFiles } from "./start-files.js";
 import type { RunProgram } from "./start-programs.js";
-import { objectRanges, type SegmentShares } from "./start-ranges.js";
+import { libraryRanges, type SegmentShares } from "./start-ranges.js";
 
 /** Measured: 96 % of the code of libjvm.so and 85 % of its constants were touched. */
 const jvmShares: SegmentShares = { code: 1, constants: 1 };
@@ -51,12 +51,12 @@ async function addJvm(
 ): Promise<void> {
   const object = await image.elf(jvm);
   if (!isElf(object)) return;
-  files.add(jvm, objectRanges(object, jvm.bytes, jvmShares));
+  files.add(jvm, libraryRanges(object, jvm.bytes, jvmShares));
   const { loader, object: java, command } = program;
   if (!loader?.file || java.interpreter === undefined) return;
   const search = { file: jvm, object, loader: loader.file, interpreter: java.interpreter, command };
   for (const { file, object: library } of (await findLibraries(image, search)).loaded)
-    files.add(file, objectRanges(library, file.bytes));
+    files.add(file, libraryRanges(library, file.bytes));
 }
 
 /**

@@ -17,7 +17,7 @@ import { addRuntimeStart, libraryShares, programShares } from "./runtimes.js";
 import { spansOfRange } from "./span-ranges.js";
 import { type StartFile, StartFiles } from "./start-files.js";
 import { type RunProgram, type StartedProgram, startPrograms } from "./start-programs.js";
-import { objectRanges } from "./start-ranges.js";
+import { libraryRanges, programRanges } from "./start-ranges.js";
 
 const MiB = 1024 * 1024;
 /** Compressed bytes fetched to find out. A start reads some MB of heads and tables; a layer that must be read from its first byte may cost all of this. */
@@ -87,11 +87,11 @@ async function addProgram(image: ProgramImage, program: StartedProgram, files: S
 /** The kernel maps program and loader; the loader reads its configuration and maps the libraries. */
 function addObjects(program: RunProgram, files: StartFiles): void {
   const { file, object, loader, libraries } = program;
-  files.add(file, objectRanges(object, file.bytes, programShares(program)));
+  files.add(file, programRanges(object, file.bytes, programShares(program)));
   if (loader?.file) files.add(loader.file);
   for (const configuration of libraries?.configuration ?? []) files.add(configuration);
   for (const library of libraries?.loaded ?? [])
-    files.add(library.file, objectRanges(library.object, library.file.bytes, libraryShares(library)));
+    files.add(library.file, libraryRanges(library.object, library.file.bytes, libraryShares(library)));
 }
 
 function spansOf(archive: Archive, files: readonly StartFile[]): number[] {

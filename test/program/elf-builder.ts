@@ -11,6 +11,8 @@ export interface ElfShape {
   readonly rpath?: string;
   readonly runpath?: string;
   readonly flags1?: number;
+  /** Name of a note; it is the second one, behind one of 5 and 6 bytes. */
+  readonly note?: string;
   /** False: a static program. Default: where anything above needs it, or `true`. */
   readonly dynamic?: boolean;
   /** Address of the first byte of the file. */
@@ -52,10 +54,14 @@ export function elf(shape: ElfShape = {}): Buffer {
   if (shape.flags1) entries.push([tagNumbers.flags1, shape.flags1]);
   entries.push([tagNumbers.strings, 0], [tagNumbers.stringsBytes, strings.length], [0, 0]);
 
-  const segmentCount = 1 + (shape.interpreter === undefined ? 0 : 1) + (isDynamic ? 1 : 0);
+  const segmentCount =
+    1 + (shape.interpreter === undefined ? 0 : 1) + (isDynamic ? 1 : 0) + (shape.note === undefined ? 0 : 1);
   const interpreterAt = headerBytes + segmentCount * programHeaderBytes;
   const interpreterBytes = shape.interpreter === undefined ? 0 : shape.interpreter.length + 1;
-  const dynamicAt = Math.ceil((interpreterAt + interpreterBytes) / 8) * 8;
+  const noteAt = Math.ceil((interpreterAt + interpreterBytes) / 4) * 4;
+  const noteBytes =
+    shape.note === undefined ? 0 : 12 + 8 + 8 + 12 + Math.ceil((shape.note.length + 1) / 4) * 4;
+  const dynamicAt = Math.ceil((noteAt + noteBytes) / 8) * 8;
   const dynamicBytes = isDynamic ? entries.length * 2 * word : 0;
   const stringsAt = dynamicAt + dynamicBytes;
   const bytes = Buffer.alloc(stringsAt + strings.length + padding);
@@ -94,6 +100,14 @@ export function elf(shape: ElfShape = {}): Buffer {
   if (shape.interpreter !== undefined) {
     segment(3, interpreterAt, interpreterBytes);
     bytes.write(`${shape.interpreter}\0`, interpreterAt, "latin1");
+  }
+  if (shape.note !== undefined) {
+    segment(4, noteAt, noteBytes);
+    u32(noteAt, 5);
+    u32(noteAt + 4, 6);
+    bytes.write("Odd!", noteAt + 12, "latin1");
+    u32(noteAt + 28, shape.note.length + 1);
+    bytes.write(shape.note, noteAt + 40, "latin1");
   }
   if (isDynamic) {
     segment(2, dynamicAt, dynamicBytes);

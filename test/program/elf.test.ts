@@ -53,6 +53,13 @@ describe("an ELF object", () => {
     },
   );
 
+  it("says whether Go made it", async () => {
+    expect((await objectOf(elf({ note: "Go\0" }))).isGo).toBe(true);
+    expect((await objectOf(elf({ note: "Go\0", bigEndian: true }))).isGo).toBe(true);
+    expect((await objectOf(elf({ note: "GNU" }))).isGo).toBe(false);
+    expect((await objectOf(elf({ note: "Gone" }))).isGo).toBe(false);
+  });
+
   it("that is static has neither interpreter nor libraries", async () => {
     expect(await objectOf(elf({ dynamic: false }))).toMatchObject({
       interpreter: undefined,

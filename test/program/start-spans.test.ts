@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { isElf, readElf } from "../../src/program/elf.js";
 import { ReadAllowance } from "../../src/program/read-allowance.js";
-import { joinedRanges, objectRanges } from "../../src/program/start-ranges.js";
+import { joinedRanges, libraryRanges, programRanges } from "../../src/program/start-ranges.js";
 import { startSpans } from "../../src/program/start-spans.js";
 import { elf, library, program } from "./elf-builder.js";
 import { type MadeFile, madeImage } from "./made-image.js";
@@ -193,9 +193,22 @@ describe("the ranges of an object", () => {
     return object;
   };
 
-  it("are all of it up to 8 MiB", async () => {
-    const object = await objectOf(elf());
-    expect(objectRanges(object, 8 * MiB)).toEqual([{ start: 0, end: 8 * MiB }]);
+  it("are all that is loaded of a library up to 8 MiB, and nothing of debug information behind it", async () => {
+    const whole = await objectOf(elf({ padding: 2 * MiB }));
+    const { end } = whole.segments[0]!;
+    expect(libraryRanges(whole, end)).toEqual([{ start: 0, end }]);
+    expect(libraryRanges(whole, 100 * MiB)).toEqual([{ start: 0, end: end + MiB / 2 }]);
+  });
+
+  it("are all of a program up to 32 MiB, and of one that Go made whatever its size", async () => {
+    const loaded = async (bytes: number, note?: string) => {
+      const object = await objectOf(elf(note === undefined ? {} : { note }));
+      return { ...object, segments: [{ type: 1, flags: 5, start: 0, end: bytes, address: 0 }] };
+    };
+    expect(programRanges(await loaded(32 * MiB), 32 * MiB)).toEqual([{ start: 0, end: 32 * MiB }]);
+    expect(libraryRanges(await loaded(32 * MiB), 32 * MiB)).not.toEqual([{ start: 0, end: 32 * MiB }]);
+    expect(programRanges(await loaded(90 * MiB, "GNU"), 90 * MiB)).not.toEqual([{ start: 0, end: 90 * MiB }]);
+    expect(programRanges(await loaded(90 * MiB, "Go\0"), 90 * MiB)).toEqual([{ start: 0, end: 90 * MiB }]);
   });
 
   it("of a larger one are its tables, the start of its code, and what is written to, read around", async () => {
@@ -210,13 +223,13 @@ describe("the ranges of an object", () => {
         { type: 1, flags: 6, start: 60 * MiB, end: 62 * MiB, address: 0 },
       ],
     };
-    expect(objectRanges(object, 62 * MiB + 10)).toEqual([
+    expect(libraryRanges(object, 62 * MiB + 10)).toEqual([
       { start: 0, end: MiB },
       { start: 10 * MiB, end: 11 * MiB },
       { start: 19.5 * MiB, end: 20.5 * MiB },
       { start: 59.5 * MiB, end: 62 * MiB + 10 },
     ]);
-    expect(objectRanges(object, 62 * MiB, { code: 0.5, constants: 0.1 })).toEqual([
+    expect(libraryRanges(object, 62 * MiB, { code: 0.5, constants: 0.1 })).toEqual([
       { start: 0, end: MiB },
       { start: 10 * MiB, end: 20.5 * MiB },
       { start: 30 * MiB, end: 33 * MiB },
