@@ -4,6 +4,7 @@ import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Archive } from "../../src/archive/archive.js";
 import { openArchive } from "../../src/archive/archive-reader.js";
+import { byteStringFromText } from "../../src/base/byte-string.js";
 import { silentLogger } from "../../src/base/logger.js";
 import { resolveSettings } from "../../src/base/settings.js";
 import { ImageFilesystem } from "../../src/filesystem/image-filesystem.js";
@@ -12,6 +13,8 @@ import { openImageContent } from "../../src/mount/image-content.js";
 import { indexImage } from "../../src/mount/index-image.js";
 import { type NativeBinding, SessionEvent } from "../../src/native/binding.js";
 import { loadNative } from "../../src/native/load.js";
+import { ProgramImage } from "../../src/program/program-image.js";
+import { startPrograms } from "../../src/program/start-programs.js";
 import { startSpans } from "../../src/program/start-spans.js";
 import { debianLayout } from "../support/debian-image.js";
 import { makeTempDir } from "../support/temp-dir.js";
@@ -40,8 +43,8 @@ describe("the start set of a Debian image with Python", () => {
       logger: silentLogger,
     });
 
-  /** Spans that `args` reads when it runs in a fresh mount. */
-  async function touchedBy(args: readonly string[]): Promise<Set<number>> {
+  /** Standard output of `args` in a fresh mount, and the spans that it reads. */
+  async function started(args: readonly string[]): Promise<{ stdout: string; touched: Set<number> }> {
     const { content, close } = await contentOf();
     const touched = new Set<number>();
     const native: NativeBinding = loadNative();
@@ -61,14 +64,15 @@ describe("the start set of a Debian image with Python", () => {
       { mountpoint, allowOther: true, fsName: "start", logger: silentLogger, traceOperations: false },
     );
     try {
-      await promisify(execFile)("chroot", [mountpoint, ...args], {
+      const { stdout } = await promisify(execFile)("chroot", [mountpoint, ...args], {
         env: { PATH: "/usr/bin:/bin:/usr/sbin" },
+        maxBuffer: 2 ** 24,
       });
+      return { stdout, touched };
     } finally {
       await session.unmount();
       await close();
     }
-    return touched;
   }
 
   it.each([
@@ -78,10 +82,36 @@ describe("the start set of a Debian image with Python", () => {
     const { content, close } = await contentOf();
     const { spans } = await startSpans({ archive, content, command: { args, env, workingDir: "" } });
     await close();
-    const touched = await touchedBy(args);
+    const { touched } = await started(args);
     const hits = spans.filter((span) => touched.has(span)).length;
     expect(hits / touched.size).toBeGreaterThan(0.9);
     expect(hits / spans.length).toBeGreaterThan(0.9);
+  });
+
+  it("has the libraries that the image's own loader loads for each of its programs, in its order", async () => {
+    const list =
+      'for f in /usr/bin/* /usr/sbin/*; do echo "== $f"; /lib64/ld-linux-x86-64.so.2 --list "$f" 2>&1; done';
+    const { stdout } = await started(["/bin/sh", "-c", list]);
+    const { content, close } = await contentOf();
+    const image = new ProgramImage(new ImageFilesystem({ archive, content }));
+    let programs = 0;
+    for (const [, path, lines] of stdout.matchAll(/^== (.*)\n((?:\t.*\n)*)/gm)) {
+      const listed = [...lines!.matchAll(/=> (\/\S+) \(/g)].map(([, file]) => realPath(image, file!));
+      const directory = byteStringFromText("/");
+      const [program] = await startPrograms(image, { args: [byteStringFromText(path!)], env: [], directory });
+      if (program?.kind !== "program" || !program.libraries) {
+        expect(listed, path).toEqual([]);
+        continue;
+      }
+      programs++;
+      expect(
+        program.libraries.loaded.map(({ file }) => file.path),
+        path,
+      ).toEqual(listed);
+      expect(program.libraries.missing, path).toEqual([]);
+    }
+    await close();
+    expect(programs).toBeGreaterThan(200);
   });
 
   it("that the archive has is the one of its own command", async () => {
@@ -95,3 +125,5 @@ describe("the start set of a Debian image with Python", () => {
     expect(Array.from(archive.startSpans!)).toEqual(spans);
   });
 });
+
+const realPath = (image: ProgramImage, path: string) => image.find(byteStringFromText(path)).file?.path;
