@@ -36,7 +36,13 @@ export async function startSetOf(encoded: EncodedArchive, options: StartSetOptio
     const content = openContent({ archive, source, cache, native: loadNative(), settings, logger });
     undo.defer(() => content.close());
     const command = startCommand(options.config);
-    const finding = startSpans({ archive, content, command, ...(signal ? { signal } : {}) });
+    const finding = startSpans({
+      archive,
+      content,
+      command,
+      reproducible: true,
+      ...(signal ? { signal } : {}),
+    });
     const set = await finding.catch((error: unknown) => {
       signal?.throwIfAborted();
       throw error;

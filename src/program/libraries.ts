@@ -115,6 +115,7 @@ class LibrarySearch {
     const queue: LoadedObject[] = [];
     for (const name of preloaded) await this.#load(name, main, queue, "preload");
     queue.unshift(main);
+    this.#readAhead(main);
     for (let next = queue.shift(); next; next = queue.shift()) {
       for (const name of next.object.dynamic?.needed ?? []) await this.#load(name, next, queue);
     }
@@ -135,7 +136,24 @@ class LibrarySearch {
     this.#inos.add(file.ino);
     if (object.dynamic?.soname) this.#names.add(object.dynamic.soname);
     this.#loaded.push({ name, neededBy: by.file.path, place: place ?? found.place, file, object });
-    queue.push({ file, object, parent: by });
+    const loaded = { file, object, parent: by };
+    queue.push(loaded);
+    this.#readAhead(loaded);
+  }
+
+  /** Begins to read what the object needs, as far as names tell which files that are: over a network all of them take as long as one. */
+  #readAhead(by: LoadedObject): void {
+    if (!this.#image.readsAhead) return;
+    for (const name of by.object.dynamic?.needed ?? []) {
+      if (this.#names.has(name)) continue;
+      for (const [, path] of this.#candidates(name, by)) {
+        const { file } = this.#image.find(path, this.#program.command.directory);
+        if (!file) continue;
+        // Whoever comes to it in its turn gets the failure.
+        this.#image.elf(file).catch(() => {});
+        break;
+      }
+    }
   }
 
   async #search(

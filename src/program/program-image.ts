@@ -37,10 +37,13 @@ export class ProgramImage {
   readonly #filesystem: ProgramFilesystem;
   readonly #mayRead: MayRead;
   readonly #signal: AbortSignal | undefined;
-  readonly #objects = new Map<number, ElfObject | NoElf>();
+  readonly #objects = new Map<number, Promise<ElfObject | NoElf>>();
+  /** Objects may be read before their turn: false where a limit is to meet the same ones every time. */
+  readonly readsAhead: boolean;
 
   constructor(filesystem: ProgramFilesystem, options: { mayRead?: MayRead; signal?: AbortSignal } = {}) {
     this.#filesystem = filesystem;
+    this.readsAhead = options.mayRead === undefined;
     this.#mayRead = options.mayRead ?? (() => true);
     this.#signal = options.signal;
   }
@@ -86,10 +89,10 @@ export class ProgramImage {
   }
 
   /** The ELF object that a file is; read once. */
-  async elf(file: ImageFile): Promise<ElfObject | NoElf> {
+  elf(file: ImageFile): Promise<ElfObject | NoElf> {
     const known = this.#objects.get(file.ino);
     if (known) return known;
-    const object = await readElf((offset, length) => this.read(file, offset, length), file.bytes);
+    const object = readElf((offset, length) => this.read(file, offset, length), file.bytes);
     this.#objects.set(file.ino, object);
     return object;
   }

@@ -33,6 +33,11 @@ export interface StartSpansOptions {
   /** Verified bytes of the archive's files. */
   readonly content: FileContent;
   readonly command: StartCommand;
+  /**
+   * The same set every time, whatever it takes to find: pieces are read one after the other, and no more than 64 MiB of the registry's bytes.
+   * Without it they are read side by side, for somebody who waits.
+   */
+  readonly reproducible: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -54,12 +59,12 @@ export interface StartSet {
   readonly files: readonly StartFile[];
 }
 
-/** Fetches what it needs to know through `content`, piece after piece. Rejects as `content` does, and with `signal.reason`. */
+/** Fetches what it needs to know through `content`. Rejects as `content` does, and with `signal.reason`. */
 export async function startSpans(options: StartSpansOptions): Promise<StartSet> {
   const { archive, content, signal } = options;
-  const allowance = new ReadAllowance(archive, readBytesMax);
+  const allowance = options.reproducible ? new ReadAllowance(archive, readBytesMax) : undefined;
   const image = new ProgramImage(new ImageFilesystem({ archive, content }), {
-    mayRead: (ino, offset, length) => allowance.take(ino, offset, length),
+    ...(allowance ? { mayRead: (ino, offset, length) => allowance.take(ino, offset, length) } : {}),
     ...(signal ? { signal } : {}),
   });
   const programs = await startPrograms(image, commandOf(options.command));

@@ -1,4 +1,6 @@
+import { setImmediate } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
+import type { FileContent } from "../../src/filesystem/image-filesystem.js";
 import { isElf, readElf } from "../../src/program/elf.js";
 import { ReadAllowance } from "../../src/program/read-allowance.js";
 import { joinedRanges, libraryRanges, programRanges } from "../../src/program/start-ranges.js";
@@ -17,7 +19,8 @@ async function setOf(files: Record<string, MadeFile>, args: readonly string[], w
     ...files,
   });
   const { archive, content } = made;
-  const set = await startSpans({ archive, content, command: { args, env: ["PATH=/usr/bin"], workingDir } });
+  const command = { args, env: ["PATH=/usr/bin"], workingDir };
+  const set = await startSpans({ archive, content, command, reproducible: true });
   return { ...made, set, paths: set.files.map(({ file }) => file.path) };
 }
 
@@ -68,6 +71,34 @@ describe("a start set", () => {
     expect(one.set.spans).toEqual(other.set.spans);
   });
 
+  it("is found with reads side by side for somebody who waits, and is the same one", async () => {
+    const names = Array.from({ length: 12 }, (_, i) => `lib${i}.so`);
+    const libraries = names.map((name) => [`/usr/lib/${name}`, library(name, { padding: 5000 })] as const);
+    const { archive, content } = madeImage({
+      "/usr/bin/tool": program(names),
+      "/lib64/ld-linux-x86-64.so.2": library("ld-linux-x86-64.so.2"),
+      ...Object.fromEntries(libraries),
+    });
+    const found = async (reproducible: boolean) => {
+      let [now, most] = [0, 0];
+      const counting: FileContent = {
+        async read(request) {
+          most = Math.max(most, ++now);
+          await setImmediate();
+          now--;
+          return await content.read(request);
+        },
+      };
+      const command = { args: ["/usr/bin/tool"], env: [], workingDir: "" };
+      const { spans } = await startSpans({ archive, content: counting, command, reproducible });
+      return { spans, most };
+    };
+    const [steady, quick] = [await found(true), await found(false)];
+    expect(steady.most).toBe(1);
+    expect(quick.most).toBeGreaterThan(10);
+    expect(quick.spans).toEqual(steady.spans);
+  });
+
   it("of a command that the image does not have, and of none, is what every container reads", async () => {
     const files = { "/etc/passwd": filler(10), "/etc/group": filler(10) };
     expect((await setOf(files, ["no"])).paths).toEqual(["/etc/passwd", "/etc/group"]);
@@ -79,7 +110,7 @@ describe("a start set", () => {
     const failure = new Error("the registry is gone");
     const content = { read: () => Promise.reject(failure) };
     const command = { args: ["/usr/bin/tool"], env: [], workingDir: "" };
-    await expect(startSpans({ archive, content, command })).rejects.toBe(failure);
+    await expect(startSpans({ archive, content, command, reproducible: true })).rejects.toBe(failure);
   });
 
   it("has of Python the modules that are not frozen in its version, compiled where they are", async () => {
