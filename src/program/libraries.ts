@@ -69,6 +69,8 @@ export interface LoadedProgram {
 /** Programs of the largest desktops load 300. */
 const objectsMax = 1024;
 const searchedMax = 256;
+/** Paths that are looked for, for one program: three hundred libraries in twenty places take 6,000. Search paths come from the image. */
+const findsMax = 20_000;
 const preloadBytesMax = 64 * 1024;
 /** Names that musl takes for itself: `lib` + one of these. */
 const muslOwn = /^lib(c|pthread|rt|m|dl|util|xnet)\./;
@@ -94,6 +96,7 @@ class LibrarySearch {
   readonly #configuration: ImageFile[] = [];
   readonly #names = new Set<ByteString>();
   readonly #inos = new Set<number>();
+  #finds = 0;
   #cache: LibraryCache = new Map();
   #systemDirectories: readonly ByteString[] = [];
   #configured: readonly ByteString[] = [];
@@ -141,13 +144,20 @@ class LibrarySearch {
     this.#readAhead(loaded);
   }
 
+  #find(path: ByteString): ImageFile | undefined {
+    return ++this.#finds > findsMax
+      ? undefined
+      : this.#image.find(path, this.#program.command.directory).file;
+  }
+
   /** Begins to read what the object needs, as far as names tell which files that are: over a network all of them take as long as one. */
   #readAhead(by: LoadedObject): void {
     if (!this.#image.readsAhead) return;
     for (const name of by.object.dynamic?.needed ?? []) {
       if (this.#names.has(name)) continue;
       for (const [, path] of this.#candidates(name, by)) {
-        const { file } = this.#image.find(path, this.#program.command.directory);
+        if (this.#finds > findsMax) return;
+        const file = this.#find(path);
         if (!file) continue;
         // Whoever comes to it in its turn gets the failure.
         this.#image.elf(file).catch(() => {});
@@ -163,7 +173,8 @@ class LibrarySearch {
     const searched: ByteString[] = [];
     const unfit: { path: ByteString; found: string }[] = [];
     for (const [place, path] of this.#candidates(name, by)) {
-      const { file } = this.#image.find(path, this.#program.command.directory);
+      if (this.#finds > findsMax) break;
+      const file = this.#find(path);
       if (!file) {
         if (searched.length < searchedMax) searched.push(path);
         continue;
@@ -181,25 +192,20 @@ class LibrarySearch {
       for (const path of this.#expanded(name, by)) yield ["path", path];
       return;
     }
-    const within = (place: LibraryPlace, directories: Iterable<ByteString>) =>
-      Array.from(
-        directories,
-        (directory) => [place, joined((directory || ".") as ByteString, name)] as const,
-      );
-    const environment = within("LD_LIBRARY_PATH", this.#environmentDirectories(by));
+    const environment = within(name, "LD_LIBRARY_PATH", this.#environmentDirectories());
     if (this.#isMusl) {
       yield* environment;
-      yield* within("rpath", this.#muslRpaths(by));
-      yield* within("default", this.#systemDirectories);
+      yield* within(name, "rpath", this.#muslRpaths(by));
+      yield* within(name, "default", this.#systemDirectories);
       return;
     }
-    yield* within("rpath", this.#rpaths(by));
+    yield* within(name, "rpath", this.#rpaths(by));
     yield* environment;
-    yield* within("runpath", this.#searchPath(by.object.dynamic?.runpath, by));
+    yield* within(name, "runpath", this.#searchPath(by.object.dynamic?.runpath, by));
     if (by.object.dynamic?.noDefaultDirectories) return;
     for (const path of this.#cache.get(name) ?? []) yield ["cache", path];
-    yield* within("default", this.#systemDirectories);
-    yield* within("configuration", this.#configured);
+    yield* within(name, "default", this.#systemDirectories);
+    yield* within(name, "configuration", this.#configured);
   }
 
   /** glibc: DT_RPATH of the object, of what loaded it and so on, and of the program; none of an object that has a DT_RUNPATH counts. */
@@ -217,23 +223,25 @@ class LibrarySearch {
       yield* this.#searchPath(one.object.dynamic?.runpath ?? one.object.dynamic?.rpath, one);
   }
 
-  *#environmentDirectories(by: LoadedObject): Iterable<ByteString> {
+  /** $ORIGIN in it is the program's, whoever needs the library. An empty variable is none; an empty part is the working directory. */
+  *#environmentDirectories(): Iterable<ByteString> {
     const value = this.#environment("LD_LIBRARY_PATH");
-    for (const directory of value?.split(/[:;]/) ?? []) yield* this.#expanded(directory as ByteString, by);
+    if (value) yield* this.#searchPath(value.replace(/;/g, ":") as ByteString, this.#program);
   }
 
-  *#searchPath(path: ByteString | undefined, by: LoadedObject): Iterable<ByteString> {
-    for (const directory of path?.split(":") ?? []) yield* this.#expanded(directory as ByteString, by);
+  *#searchPath(path: ByteString | undefined, by: Pick<LoadedObject, "file">): Iterable<ByteString> {
+    if (!path) return;
+    for (const directory of path.split(":")) yield* this.#expanded(directory as ByteString, by);
   }
 
   /** $ORIGIN, $LIB and $PLATFORM, which is the machine as uname(2) has it. */
-  #expanded(text: ByteString, by: LoadedObject): ByteString[] {
+  #expanded(text: ByteString, by: Pick<LoadedObject, "file">): ByteString[] {
     if (!text.includes("$")) return [text];
     const replaced = text.replace(/\$(ORIGIN\b|\{ORIGIN\})/g, () => directoryOf(by.file.path));
     const platform = replaced.replace(/\$(PLATFORM\b|\{PLATFORM\})/g, platformOf(this.#program.object));
     // How glibc was built decides what $LIB is; each of the three is used by somebody.
     const directories = [...new Set([this.#libraryDirectory(), "lib64", "lib"])];
-    const found = directories.map((directory) => platform.replace(/\$(LIB\b|\{LIB\})/g, directory));
+    const found = directories.map((directory) => platform.replace(/\$(LIB\b|\{LIB\})/g, () => directory));
     return [...new Set(found)] as ByteString[];
   }
 
@@ -298,4 +306,12 @@ function platformOf({ machine, littleEndian }: ElfObject): string {
   };
   if (machine === 21) return littleEndian ? "ppc64le" : "ppc64";
   return names[machine] ?? "";
+}
+
+function* within(
+  name: ByteString,
+  place: LibraryPlace,
+  directories: Iterable<ByteString>,
+): Iterable<readonly [LibraryPlace, ByteString]> {
+  for (const directory of directories) yield [place, joined((directory || ".") as ByteString, name)];
 }

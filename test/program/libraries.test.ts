@@ -101,6 +101,39 @@ describe("glibc's loader", () => {
     expect(found(libraries)).toEqual([["liba.so", "/real/lib64/x86_64/liba.so", "runpath"]]);
   });
 
+  it("takes $ORIGIN of LD_LIBRARY_PATH for the program's, an empty part for the working directory, an empty variable for none", async () => {
+    const files = {
+      "/app/main": program(["liba.so"], { rpath: "" }),
+      "/app/near/liba.so": library("liba.so", { needed: ["libb.so"] }),
+      "/app/near/libb.so": library("libb.so"),
+      "/libb.so": library("libb.so"),
+    };
+    const near = await librariesOf(files, ["LD_LIBRARY_PATH=$ORIGIN/near"]);
+    expect(near.loaded.map(({ file }) => file.path)).toEqual(["/app/near/liba.so", "/app/near/libb.so"]);
+    const here = await librariesOf(files, ["LD_LIBRARY_PATH=:/app/near"]);
+    expect(here.loaded.map(({ file }) => file.path)).toEqual(["/app/near/liba.so", "/libb.so"]);
+    const none = await librariesOf(files, ["LD_LIBRARY_PATH="]);
+    expect(none.missing[0]?.searched).not.toContain("/liba.so");
+    expect(none.missing[0]?.searched).not.toContain("./liba.so");
+  });
+
+  it("ends with search paths of any number and length", async () => {
+    const long = Array.from({ length: 1500 }, (_, i) => `d${i}`).join(":");
+    const chain = Array.from({ length: 60 }, (_, i) => `lib${i}.so`);
+    const files = Object.fromEntries(
+      chain.map((name, i) => [
+        `/lib/${name}`,
+        library(name, { rpath: long.slice(0, 4000), needed: [`lib${i + 1}.so`, `no${i}.so`, `none${i}.so`] }),
+      ]),
+    );
+    const libraries = await librariesOf({
+      ...files,
+      "/app/main": program(["lib0.so"], { rpath: long.slice(0, 4000) }),
+    });
+    expect(libraries.missing.length).toBeGreaterThan(0);
+    expect(libraries.missing.every(({ searched }) => searched.length <= 256)).toBe(true);
+  });
+
   it("passes over objects of another machine or class, and files that are none, and says so where nothing fits", async () => {
     const libraries = await librariesOf({
       "/app/main": program(["liba.so", "libb.so"], { runpath: "/one:/two" }),
