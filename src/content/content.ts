@@ -53,6 +53,8 @@ export interface ReadRequest {
   /** What to fill. It is content's until the call settles. */
   readonly into: Uint8Array;
   readonly signal?: AbortSignal;
+  /** Nobody's who uses the image: it is not told to `onTouch`, and not read ahead for. */
+  readonly aside?: boolean;
 }
 
 export interface Content {
@@ -134,7 +136,7 @@ class ImageContent implements Content {
   }
 
   async read(request: ReadRequest): Promise<number> {
-    const { extents, fileBytes, offset, into, signal } = request;
+    const { extents, fileBytes, offset, into, signal, aside = false } = request;
     const { counters } = this;
     invariant(offset >= 0, "a file is read from its start or behind it");
     counters.add("reads_total");
@@ -147,7 +149,7 @@ class ImageContent implements Content {
       const scope = new CallScope("reading a file", signal, performance.now() + settings.readDeadlineMs);
       try {
         const served = serveMissing(missing, scope, this.#reader);
-        this.touched(parts.map(({ span }) => span));
+        if (!aside) this.touched(parts.map(({ span }) => span));
         await served;
       } catch (error) {
         if (!isSkimError(error, "CANCELLED")) counters.add("read_failures_total");
@@ -155,7 +157,7 @@ class ImageContent implements Content {
       } finally {
         scope.end();
       }
-    } else {
+    } else if (!aside) {
       this.touched(parts.map(({ span }) => span));
     }
     counters.add("read_bytes_total", length);

@@ -11,6 +11,7 @@ import { addToProfiles, readProfiles } from "../profile/profile-store.js";
 import { chooseProfile, profileOf, spansOf } from "../profile/start-profile.js";
 import { StartRecorder } from "../profile/start-recorder.js";
 import { commandLine } from "../runtime/oci-spec.js";
+import { startCommand } from "./start-command.js";
 
 export const prefetchModes = ["auto", "start-set", "none"] as const;
 
@@ -38,10 +39,13 @@ export interface FetchAheadOptions {
 /** A start that takes longer is none: what a service reads afterwards depends on its work. */
 const recordingMs = 60_000;
 
+export type ReplaySource = "profile" | "start-set" | "nothing";
+
 export interface FetchAhead {
   /** Begins to fill, where that was asked for; to be called when the mount is ready. */
   fill(): void;
-  readonly replayed: { readonly from: "profile" | "start-set" | "nothing"; readonly spans: number };
+  /** So far: a start set that is not the archive's is found while the container starts. */
+  readonly replayed: { readonly from: ReplaySource; readonly spans: number };
   /** Ends prefetching and filling, and keeps what was recorded. */
   close(): void;
 }
@@ -81,19 +85,35 @@ export function startFetchAhead({
       })
     : undefined;
 
-  const { from, spans } = foretold(archive, cacheDir, command, options.prefetch ?? "auto");
-  if (spans.length > 0) {
+  const replayed: { from: ReplaySource; spans: number } = { from: "nothing", spans: 0 };
+  const known = new Set<number>();
+  const replay = async (from: ReplaySource, spans: readonly number[]) => {
+    if (spans.length === 0) return;
+    for (const span of spans) known.add(span);
+    replayed.from = from;
+    replayed.spans = known.size;
     const begunAt = performance.now();
-    void content.prefetch(spans, ended.signal).then(({ requests, spans: fetched, compressedBytes }) => {
-      const ms = Math.round(performance.now() - begunAt);
-      logger.info(
-        { from, spans: spans.length, fetched, compressedBytes, requests, ms },
-        "prefetched for the start",
+    const { requests, spans: fetched, compressedBytes } = await content.prefetch(spans, ended.signal);
+    const ms = Math.round(performance.now() - begunAt);
+    logger.info(
+      { from, spans: spans.length, fetched, compressedBytes, requests, ms },
+      "prefetched for the start",
+    );
+  };
+  const mode = options.prefetch ?? "auto";
+  const profiled = mode === "auto" ? profiledSpans(archive, cacheDir, command) : [];
+  if (profiled.length > 0) void replay("profile", profiled);
+  else if (mode !== "none") {
+    const own = ownCommandOf(archive);
+    if (!command || command[0] === own[0]) void replay("start-set", [...(archive.startSpans ?? [])]);
+    if (command && !isSame(command, own))
+      void findStartSet(archive, content, command, ended.signal).then(
+        (spans) => replay("start-set", spans),
+        (error: unknown) => logger.info({ error: describeError(error) }, "no start set was found"),
       );
-    });
   }
   return {
-    replayed: { from, spans: spans.length },
+    replayed,
     fill: () => void fillInBackground(content, options.backgroundFill ?? "off", ended.signal, logger),
     close() {
       ended.abort(new SkimError("CANCELLED", "fetching ahead: the mount has ended"));
@@ -113,18 +133,40 @@ function commandOf(archive: Archive, { command }: FetchAheadOptions): readonly s
   }
 }
 
-function foretold(
+function ownCommandOf({ config }: Archive): readonly string[] {
+  return [...config.entrypoint, ...config.cmd];
+}
+
+function isSame(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((word, position) => word === b[position]);
+}
+
+function profiledSpans(
   archive: Archive,
   cacheDir: string,
   command: readonly string[] | undefined,
-  mode: PrefetchMode,
-): { from: FetchAhead["replayed"]["from"]; spans: readonly number[] } {
-  if (mode === "auto") {
-    const profile = chooseProfile(readProfiles(cacheDir, archive.identity.manifestDigest), command);
-    const spans = profile ? spansOf(profile, archive) : [];
-    if (spans.length > 0) return { from: "profile", spans };
-  }
-  return { from: "nothing", spans: [] };
+): readonly number[] {
+  const profile = chooseProfile(readProfiles(cacheDir, archive.identity.manifestDigest), command);
+  return profile ? spansOf(profile, archive) : [];
+}
+
+/** Of a command that the archive has no set for. What it reads to find out is not what the start reads. */
+async function findStartSet(
+  archive: Archive,
+  content: Content,
+  args: readonly string[],
+  signal: AbortSignal,
+): Promise<readonly number[]> {
+  // Loaded here: a start from a profile needs none of it.
+  const { startSpans } = await import("../program/start-spans.js");
+  const set = await startSpans({
+    archive,
+    content: { read: (request) => content.read({ ...request, aside: true }) },
+    command: startCommand(archive.config, args),
+    reproducible: false,
+    signal,
+  });
+  return set.spans;
 }
 
 async function fillInBackground(

@@ -12,9 +12,9 @@ import { SpanCache } from "../cache/span-cache.js";
 import { openContent } from "../content/content.js";
 import type { ImageConfig } from "../image/config.js";
 import { loadNative } from "../native/load.js";
-import { type StartCommand, type StartSet, startSpans } from "../program/start-spans.js";
+import { type StartSet, startSpans } from "../program/start-spans.js";
 import type { ImageSource } from "../registry/image-source.js";
-import { defaultPath } from "../runtime/docker-defaults.js";
+import { startCommand } from "./start-command.js";
 
 export interface StartSetOptions {
   /** Stays the caller's. */
@@ -50,14 +50,4 @@ export async function startSetOf(encoded: EncodedArchive, options: StartSetOptio
     await undo.unwind();
     return set;
   });
-}
-
-/** The command of an image, as a container of it gets it that asks for nothing else. */
-function startCommand(config: ImageConfig): StartCommand {
-  const hasPath = config.env.some((one) => one.startsWith("PATH="));
-  return {
-    args: [...config.entrypoint, ...config.cmd],
-    env: hasPath ? config.env : [`PATH=${defaultPath}`, ...config.env],
-    workingDir: config.workingDir,
-  };
 }

@@ -99,6 +99,20 @@ describe("what a start needs, fetched ahead", () => {
     expect(refused.stderr).toMatch(/^skim: USAGE: .*profile\.json is no start profile/);
   });
 
+  it("is found out where nothing is recorded: for the image's own command when it is indexed, for another one when it starts", async () => {
+    const { startSpans } = await host.json<{ startSpans: number }>(["index", image, ...spans]);
+    expect(startSpans).toBeGreaterThan(0);
+    const own = await start([]);
+    expect(own.replayed).toEqual({ from: "start-set", spans: startSpans });
+    expect(own.content.prefetched_spans_total!).toBeGreaterThan(0);
+    await rm(path.join(host.cacheDir, "layers"), { recursive: true });
+    const other = await start([], ["sha256sum", "/f"]);
+    expect(other.replayed.from).toBe("start-set");
+    expect(other.replayed.spans).toBeGreaterThan(0);
+    await host.ok(["profile", "record", ...spans, image]);
+    expect((await start(["--prefetch", "start-set"])).replayed.from).toBe("start-set");
+  });
+
   it("is not recorded, nor replayed, unless asked for", async () => {
     await start([]);
     expect(await readdir(host.cacheDir)).not.toContain("profiles");
@@ -111,7 +125,7 @@ describe("what a start needs, fetched ahead", () => {
     const profiles = path.join(host.cacheDir, "profiles/sha256");
     const [name] = await readdir(profiles);
     await writeFile(path.join(profiles, name!), "{ torn");
-    expect((await start([])).replayed.from).toBe("nothing");
+    expect((await start([])).replayed.from).toBe("start-set");
   });
 
   it("skim cache warm brings all of an image; then its registry is not needed", async () => {
