@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import type { CredentialLookup, Credentials } from "../../src/registry/credentials.js";
-import { basicHeader, faults } from "../support/fake-registry.js";
+import { basicHeader } from "../support/fake-registry.js";
+import { faults } from "../support/network-faults.js";
 import { failureOf, numberedBytes, openSource, readAll, startFake } from "./registry-trial.js";
 
 const blobs = /\/blobs\//;

@@ -4,6 +4,7 @@ import { digestOf } from "../../src/image/digest.js";
 import { mediaTypes } from "../../src/image/media-types.js";
 import { hostPlatform } from "../../src/image/platform.js";
 import type { FakeRegistry } from "../support/fake-registry.js";
+import { changes, faults } from "../support/network-faults.js";
 import { failureOf, openSource, startFake } from "./registry-trial.js";
 
 const amd64 = { os: "linux", architecture: "amd64" };
@@ -54,12 +55,8 @@ test("a digest in the reference goes before its tag, and is checked", async () =
 test("a tag whose bytes are not those of Docker-Content-Digest is refused", async () => {
   const registry = await startFake();
   registry.addImage({ tag: "v1" });
-  registry.fail(/manifests/, ({ response, next }) => {
-    const set = response.setHeader.bind(response);
-    response.setHeader = (name, value) =>
-      set(name, name === "docker-content-digest" ? digestOf(Buffer.from("x")) : value);
-    next();
-  });
+  const other = digestOf(Buffer.from("x"));
+  registry.fail(/manifests/, faults.changed(changes.header("docker-content-digest", other)));
   expect((await failureOf(openSource(registry).resolve())).code).toBe("DIGEST_MISMATCH");
 });
 

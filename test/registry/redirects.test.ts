@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { faults, sendRange } from "../support/fake-registry.js";
+import { faults } from "../support/network-faults.js";
+import { sendRange } from "../support/range-answer.js";
 import { failureOf, numberedBytes, openSource, readAll, startFake } from "./registry-trial.js";
 
 const blobs = /\/blobs\//;

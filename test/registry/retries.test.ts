@@ -3,7 +3,7 @@ import { silentLogger } from "../../src/base/logger.js";
 import { CallScope } from "../../src/registry/call-scope.js";
 import { startEmbeddedRegistry } from "../../src/registry/embedded-registry.js";
 import { defaultRetryPolicy, retryAfterMs } from "../../src/registry/retry.js";
-import { faults } from "../support/fake-registry.js";
+import { faults } from "../support/network-faults.js";
 import { writeTestImage } from "../support/oci-layout.js";
 import { makeTempDir } from "../support/temp-dir.js";
 import {
