@@ -1,83 +1,69 @@
 import path from "node:path";
-import { z } from "zod";
+import type { z } from "zod";
 import { SkimError } from "./errors.js";
-import { limits } from "./limits.js";
+import { readSettingsFile, type SettingsFile } from "./settings-file.js";
+import { type SettingName, settingNames, settingsTable } from "./settings-table.js";
 
 /**
- * Every setting that more than one room reads, with its default and its environment variable. The order of precedence is: flag or
- * option of the call, environment, default.
+ * Settings and where they come from: flag or option of the call, environment, settings file, default; the first that has one wins, whole: lists are not
+ * joined. What there is to set is in settings-table.ts.
  */
-const settingsSchema = z.object({
-  /** Holds archives, layer indexes and cached spans. May be deleted at any time; nothing in it is needed. */
-  cacheDir: z.string().min(1).default("/var/lib/skim"),
-  /** Records of what is mounted, locks, logs of mount servers. On a tmpfs: it must not survive a reboot, as mounts do not. */
-  runDir: z.string().min(1).default("/run/skim"),
-  spanBytes: z.coerce
-    .number()
-    .int()
-    .min(limits.spanBytesMin)
-    .max(limits.spanBytesMax)
-    .default(limits.spanBytesDefault),
-  /** One attempt of a registry request, to the first byte of the answer and between two pieces of its body. */
-  attemptTimeoutMs: z.coerce.number().int().positive().default(15_000),
-  /** A read of a mount: all attempts together; after it the reader gets EIO. Below the 120 s hung task warning of the kernel. */
-  readDeadlineMs: z.coerce.number().int().positive().default(60_000),
-  /** Spans kept in memory for reads that follow at once and for hosts without a usable cache directory. */
-  memoryCacheBytes: z.coerce
-    .number()
-    .int()
-    .nonnegative()
-    .default(64 * 1024 * 1024),
-  /** Registries that are spoken to over plain http:// (loopback always may). Comma-separated in the environment. */
-  insecureRegistries: z
-    .preprocess(
-      (value) => (typeof value === "string" ? value.split(",").filter(Boolean) : value),
-      z.array(z.string()),
-    )
-    .default([]),
-  layerUncompressedBytesMax: z.coerce.number().int().positive().default(limits.layerUncompressedBytesMax),
-  layerEntriesMax: z.coerce.number().int().positive().default(limits.layerEntriesMax),
-  layerRatioMax: z.coerce.number().positive().default(limits.layerRatioMax),
-});
-
-export type Settings = z.infer<typeof settingsSchema>;
+export type Settings = { [Name in SettingName]: z.output<(typeof settingsTable)[Name]["schema"]> };
 export type SettingsInput = Partial<Settings>;
 
-export const settingEnvironment: Readonly<Record<keyof Settings, string>> = {
-  cacheDir: "SKIM_CACHE_DIR",
-  runDir: "SKIM_RUN_DIR",
-  spanBytes: "SKIM_SPAN_BYTES",
-  attemptTimeoutMs: "SKIM_ATTEMPT_TIMEOUT_MS",
-  readDeadlineMs: "SKIM_READ_DEADLINE_MS",
-  memoryCacheBytes: "SKIM_MEMORY_CACHE_BYTES",
-  insecureRegistries: "SKIM_INSECURE_REGISTRIES",
-  layerUncompressedBytesMax: "SKIM_LAYER_UNCOMPRESSED_BYTES_MAX",
-  layerEntriesMax: "SKIM_LAYER_ENTRIES_MAX",
-  layerRatioMax: "SKIM_LAYER_RATIO_MAX",
-};
+export const settingEnvironment = Object.fromEntries(
+  settingNames.map((name) => [name, settingsTable[name].environment]),
+) as Readonly<Record<SettingName, string>>;
 
-/** Joins options, environment and defaults. Throws USAGE naming the setting that does not fit. */
+/**
+ * Joins options, environment, settings file and defaults. `settingsFile`: see readSettingsFile, which is not asked where `options` have everything.
+ * Throws USAGE naming the setting that does not fit and where it is, and as readSettingsFile does.
+ */
 export function resolveSettings(
   options: SettingsInput = {},
   environment: NodeJS.ProcessEnv = process.env,
+  settingsFile?: string,
 ): Settings {
-  const given: Record<string, unknown> = {};
-  for (const [key, variable] of Object.entries(settingEnvironment)) {
-    const value = options[key as keyof Settings] ?? environment[variable];
-    if (value !== undefined && value !== "") given[key] = value;
-  }
-  const parsed = settingsSchema.safeParse(given);
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0];
-    const key = String(issue?.path[0] ?? "settings") as keyof Settings;
-    throw new SkimError(
-      "USAGE",
-      `setting ${key} (${settingEnvironment[key] ?? "environment"}) cannot be used: ${issue?.message}`,
-    );
-  }
-  return {
-    ...parsed.data,
-    cacheDir: path.resolve(parsed.data.cacheDir),
-    runDir: path.resolve(parsed.data.runDir),
-  };
+  const complete = settingNames.every((name) => options[name] !== undefined);
+  const file = complete ? undefined : readSettingsFile(settingsFile, environment);
+  const resolved = Object.fromEntries(
+    settingNames.map((name) => [name, resolveSetting(name, options, environment, file)]),
+  ) as Settings;
+  return { ...resolved, cacheDir: path.resolve(resolved.cacheDir), runDir: path.resolve(resolved.runDir) };
+}
+
+function resolveSetting(
+  name: SettingName,
+  options: SettingsInput,
+  environment: NodeJS.ProcessEnv,
+  file: SettingsFile | undefined,
+): unknown {
+  const { schema, environment: variable } = settingsTable[name];
+  const ofFile = file && Object.hasOwn(file.values, name) ? file.values[name] : undefined;
+  const value = [options[name], environment[variable], ofFile].find(
+    (each) => each !== undefined && each !== "",
+  );
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const where = file && value === ofFile ? `in ${file.file}` : variable;
+  const { message, path: within } = parsed.error.issues[0]!;
+  const place = within.length > 0 ? `${within.map(String).join(", ")}: ` : "";
+  throw new SkimError("USAGE", `setting ${name} (${where}) cannot be used: ${place}${message}`);
+}
+
+export interface SettingDescription {
+  readonly name: SettingName;
+  readonly environment: string;
+  readonly flag: string | undefined;
+  readonly byDefault: unknown;
+  readonly meaning: string;
+}
+
+/** The table of settings as documentation shows it. */
+export function describeSettings(): SettingDescription[] {
+  return settingNames.map((name) => {
+    const { environment, meaning, schema, ...rest } = settingsTable[name];
+    const flag = "flag" in rest ? rest.flag : undefined;
+    return { name, environment, flag, byDefault: schema.parse(undefined), meaning };
+  });
 }

@@ -4,7 +4,7 @@ import {
   type CommonOptions,
   createContext,
   withCommonOptions,
-  withInsecureRegistryOption,
+  withRegistryHostOptions,
 } from "./command-context.js";
 
 /** One span of the default size: what a fetch brings anyway. */
@@ -20,7 +20,7 @@ export function addCatCommand(program: Command): void {
       "--source <IMAGE>",
       "fetch layers from this image's registry instead of the one that was indexed",
     );
-  withCommonOptions(withInsecureRegistryOption(command), { json: false });
+  withCommonOptions(withRegistryHostOptions(command), { json: false });
   command.action(async (name: string, path: string, options: CommonOptions & { source?: string }) => {
     const { withArchiveNamed, resolveTyped } = await import("./open-named.js");
     const { openImageContent } = await import("../mount/image-content.js");

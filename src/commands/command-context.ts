@@ -4,6 +4,7 @@
  */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { createLogger, type Logger, type LogLevel, logLevels } from "../base/logger.js";
+import { parseMirrors } from "../base/mirror-settings.js";
 import type { Progress } from "../base/progress.js";
 import { resolveSettings, type Settings, type SettingsInput } from "../base/settings.js";
 import { parsePlatform } from "../image/platform.js";
@@ -27,7 +28,9 @@ export interface CommonOptions {
   logLevel?: LogLevel;
   cacheDir?: string;
   runDir?: string;
+  config?: string;
   insecureRegistry?: string[];
+  mirror?: string[];
   spanSize?: number;
 }
 
@@ -45,12 +48,13 @@ export function withCommonOptions(command: Command, options: { json?: boolean | 
       "--cache-dir <dir>",
       "archives, layer indexes and cached data (SKIM_CACHE_DIR; default /var/lib/skim)",
     )
-    .option("--run-dir <dir>", "records of what is mounted (SKIM_RUN_DIR; default /run/skim)");
+    .option("--run-dir <dir>", "records of what is mounted (SKIM_RUN_DIR; default /run/skim)")
+    .option("--config <file>", "settings file (SKIM_CONFIG; default /etc/skim/config.json)");
 }
 
 /** Adds the options of commands that talk to registries. */
 export function withRegistryOptions(command: Command): Command {
-  return withInsecureRegistryOption(
+  return withRegistryHostOptions(
     withPlatformOption(command).option(
       "--span-size <bytes>",
       "uncompressed bytes between restart points",
@@ -67,13 +71,19 @@ export function withPlatformOption(command: Command): Command {
   );
 }
 
-/** One host each time: an option that took several would take the image behind it as well. */
-export function withInsecureRegistryOption(command: Command): Command {
-  return command.option(
-    "--insecure-registry <host>",
-    "a registry to speak plain http with; loopback always may (repeatable)",
-    repeated,
-  );
+/** How registries are reached. One value each time: an option that took several would take the image behind it as well. */
+export function withRegistryHostOptions(command: Command): Command {
+  return command
+    .option(
+      "--insecure-registry <host>",
+      "a registry to speak plain http with; loopback always may (repeatable)",
+      repeated,
+    )
+    .option(
+      "--mirror <registry=url[,url]>",
+      "mirrors to ask before a registry, in this order (repeatable)",
+      repeated,
+    );
 }
 
 /** For options that can be given more than once. */
@@ -96,11 +106,12 @@ export function createContext(options: CommonOptions): CommandContext {
   if (options.cacheDir !== undefined) given.cacheDir = options.cacheDir;
   if (options.runDir !== undefined) given.runDir = options.runDir;
   if (options.insecureRegistry !== undefined) given.insecureRegistries = options.insecureRegistry;
+  if (options.mirror !== undefined) given.mirrors = parseMirrors(options.mirror);
   if (options.spanSize !== undefined) given.spanBytes = options.spanSize;
   const logLevel = options.logLevel ?? "error";
   const json = options.json ?? false;
   return {
-    settings: resolveSettings(given),
+    settings: resolveSettings(given, process.env, options.config),
     logger: createLogger(logLevel),
     logLevel,
     json,

@@ -1,7 +1,12 @@
 import type { Command } from "commander";
 import type { ArchiveDescription, LayerDescription } from "../archive/inspect-archive.js";
 import { platformText } from "../image/platform.js";
-import { type CommonOptions, createContext, withCommonOptions } from "./command-context.js";
+import {
+  type CommonOptions,
+  createContext,
+  withCommonOptions,
+  withRegistryHostOptions,
+} from "./command-context.js";
 import { formatBytes, formatTable } from "./format.js";
 
 export function addInspectCommand(program: Command): void {
@@ -9,7 +14,7 @@ export function addInspectCommand(program: Command): void {
     .command("inspect")
     .description("what an archive says of its image: layers, restart points, sizes")
     .argument("<ARCHIVE|IMAGE>");
-  withCommonOptions(command);
+  withCommonOptions(withRegistryHostOptions(command));
   command.action(async (name: string, options: CommonOptions) => {
     const { withArchiveNamed } = await import("./open-named.js");
     const { describeArchive } = await import("../archive/inspect-archive.js");

@@ -1,7 +1,12 @@
 import type { Command } from "commander";
 import type { Archive } from "../archive/archive.js";
 import { displayText } from "../base/byte-string.js";
-import { type CommonOptions, createContext, withCommonOptions } from "./command-context.js";
+import {
+  type CommonOptions,
+  createContext,
+  withCommonOptions,
+  withRegistryHostOptions,
+} from "./command-context.js";
 import { formatMode, formatTable, formatTime } from "./format.js";
 
 export function addLsCommand(program: Command): void {
@@ -11,7 +16,7 @@ export function addLsCommand(program: Command): void {
     .argument("<ARCHIVE|IMAGE>")
     .argument("[PATH]", "", "/")
     .option("-l, --long", "with mode, owner, size and time");
-  withCommonOptions(command);
+  withCommonOptions(withRegistryHostOptions(command));
   command.action(async (name: string, path: string, options: CommonOptions & { long?: boolean }) => {
     const { withArchiveNamed, describeInode, resolveTyped } = await import("./open-named.js");
     const context = createContext(options);

@@ -1,6 +1,11 @@
 import type { Command } from "commander";
 import { displayText } from "../base/byte-string.js";
-import { type CommonOptions, createContext, withCommonOptions } from "./command-context.js";
+import {
+  type CommonOptions,
+  createContext,
+  withCommonOptions,
+  withRegistryHostOptions,
+} from "./command-context.js";
 import { formatMode, formatTime } from "./format.js";
 import { targetOf } from "./ls.js";
 
@@ -13,7 +18,7 @@ export function addStatCommand(program: Command): void {
     .argument("<ARCHIVE|IMAGE>")
     .argument("[PATH]", "", "/")
     .option("-L, --dereference", "follow a symlink at the end of the path");
-  withCommonOptions(command);
+  withCommonOptions(withRegistryHostOptions(command));
   command.action(async (name: string, path: string, options: CommonOptions & { dereference?: boolean }) => {
     const { withArchiveNamed, describeInode, resolveTyped } = await import("./open-named.js");
     const context = createContext(options);

@@ -1,6 +1,11 @@
 import type { Command } from "commander";
 import { displayText } from "../base/byte-string.js";
-import { type CommonOptions, createContext, withCommonOptions } from "./command-context.js";
+import {
+  type CommonOptions,
+  createContext,
+  withCommonOptions,
+  withRegistryHostOptions,
+} from "./command-context.js";
 import { longRow, targetOf } from "./ls.js";
 
 export function addTreeCommand(program: Command): void {
@@ -10,7 +15,9 @@ export function addTreeCommand(program: Command): void {
     .argument("<ARCHIVE|IMAGE>")
     .argument("[PATH]", "", "/")
     .option("-l, --long", "with mode, owner, size and time");
-  withCommonOptions(command, { json: "print a JSON document a line, one for each path" });
+  withCommonOptions(withRegistryHostOptions(command), {
+    json: "print a JSON document a line, one for each path",
+  });
   command.action(async (name: string, path: string, options: CommonOptions & { long?: boolean }) => {
     const { withArchiveNamed, describeInode, resolveTyped } = await import("./open-named.js");
     const context = createContext(options);

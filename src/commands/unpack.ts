@@ -4,8 +4,8 @@ import {
   type CommonOptions,
   createContext,
   withCommonOptions,
-  withInsecureRegistryOption,
   withPlatformOption,
+  withRegistryHostOptions,
 } from "./command-context.js";
 import { formatBytes } from "./format.js";
 
@@ -28,7 +28,7 @@ export function addUnpackCommand(program: Command): void {
         .choices(["auto", "copy", "extract"])
         .default("auto"),
     );
-  withCommonOptions(withInsecureRegistryOption(withPlatformOption(command)));
+  withCommonOptions(withRegistryHostOptions(withPlatformOption(command)));
   command.action(async (image: string, directory: string, options: UnpackOptions) => {
     const { unpackImage } = await import("../mount/unpack-image.js");
     const context = createContext(options);

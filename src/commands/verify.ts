@@ -3,7 +3,7 @@ import {
   type CommonOptions,
   createContext,
   withCommonOptions,
-  withInsecureRegistryOption,
+  withRegistryHostOptions,
 } from "./command-context.js";
 
 export function addVerifyCommand(program: Command): void {
@@ -16,7 +16,7 @@ export function addVerifyCommand(program: Command): void {
       "--source <IMAGE>",
       "fetch layers from this image's registry instead of the one that was indexed",
     );
-  withCommonOptions(withInsecureRegistryOption(command));
+  withCommonOptions(withRegistryHostOptions(command));
   command.action(async (name: string, options: CommonOptions & { fetch?: boolean; source?: string }) => {
     const { withArchiveNamed } = await import("./open-named.js");
     const { verifyArchive } = await import("../archive/verify-archive.js");

@@ -62,7 +62,13 @@ function cleanUpAfterOwner(): void {
   spawn(process.execPath, [cli, ...launch.undoArguments], {
     detached: true,
     stdio: ["ignore", "inherit", "inherit"],
-    env: { ...process.env, SKIM_RUN_DIR: launch.settings.runDir, SKIM_CACHE_DIR: launch.settings.cacheDir },
+    // Undoing needs no more settings; a settings file that is just being edited must not stop it.
+    env: {
+      ...process.env,
+      SKIM_RUN_DIR: launch.settings.runDir,
+      SKIM_CACHE_DIR: launch.settings.cacheDir,
+      SKIM_CONFIG: "/dev/null",
+    },
   }).unref();
 }
 

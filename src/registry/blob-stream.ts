@@ -4,8 +4,10 @@ import type { Logger } from "../base/logger.js";
 import type { CallScope } from "./call-scope.js";
 import { parseContentRange } from "./content-range.js";
 import type { BlobId } from "./image-source.js";
+import type { MirrorPatience } from "./mirror-patience.js";
 import { protocolFailure, refuseEncoding } from "./refusals.js";
 import type { RegistryClient } from "./registry-client.js";
+import type { Mirror, RegistryRoutes } from "./registry-routes.js";
 import { Attempts, type RetryPolicy } from "./retry.js";
 import type { HttpResponse, Transport } from "./transport.js";
 
@@ -23,7 +25,7 @@ const skippedBytesMax = 8 * 1024 * 1024;
 const progressBytesMin = 64 * 1024;
 
 export interface BlobStreamOptions {
-  readonly client: RegistryClient;
+  readonly routes: RegistryRoutes;
   readonly transport: Transport;
   readonly policy: RetryPolicy;
   readonly logger: Logger;
@@ -42,30 +44,43 @@ export async function* streamBlob(
   range: ByteRange,
   options: BlobStreamOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const { scope, client } = options;
+  const { scope, routes, what } = options;
   const attempts = new Attempts(options.policy, scope, options.logger);
   const path = blobPath(blob);
+  const failedMirrors = new Set<Mirror>();
   let at = range.start;
   while (at < range.end) {
     scope.check();
     const attemptStart = at;
+    const route = routes.choose(path, failedMirrors);
+    const patience = routes.patience(route, scope.signal);
     let failure: unknown;
     try {
-      for await (const piece of readFrom(blob, path, { start: at, end: range.end }, options)) {
+      const attempt = { client: route.client, patience, signal: patience?.signal ?? scope.signal };
+      for await (const piece of readFrom(blob, { start: at, end: range.end }, attempt, options)) {
         at += piece.length;
+        routes.served(route, path);
         yield piece;
       }
       if (at < range.end && at - attemptStart < progressBytesMin) {
-        throw protocolFailure(`${options.what}: only ${at - attemptStart} bytes were sent`);
+        throw protocolFailure(`${what}: only ${at - attemptStart} bytes were sent`);
       }
     } catch (error) {
       failure = error;
+    } finally {
+      patience?.end();
+      if (failure === undefined) routes.leave(route, at > attemptStart);
+    }
+    if (failure !== undefined && routes.blame(route, path, failure, scope)) {
+      failedMirrors.add(route.mirror!);
+      continue;
     }
     if (at - attemptStart >= progressBytesMin) attempts.progressed();
     if (failure !== undefined) {
       // Storage that failed or was too slow is not asked again without the registry's word; a caller who has left proves nothing.
-      if (!isSkimError(failure, "CANCELLED")) client.forgetRedirect(path);
-      await attempts.afterFailure(failure);
+      if (!isSkimError(failure, "CANCELLED")) route.client.forgetRedirect(path);
+      await attempts.afterFailure(routes.explained(failure, path));
+      failedMirrors.clear();
     }
   }
 }
@@ -73,14 +88,15 @@ export async function* streamBlob(
 /** One attempt: bytes from `range.start` on, as many of the range as the answer holds. */
 async function* readFrom(
   blob: BlobId,
-  path: string,
   range: ByteRange,
+  attempt: { client: RegistryClient; patience: MirrorPatience | undefined; signal: AbortSignal },
   options: BlobStreamOptions,
 ): AsyncGenerator<Buffer, void, undefined> {
-  const { client, transport, scope, what } = options;
+  const { transport, what } = options;
+  const { client, patience, signal } = attempt;
   const whole = range.start === 0 && range.end === blob.size;
   const headers: Record<string, string> = whole ? {} : { range: `bytes=${range.start}-${range.end - 1}` };
-  const response = await client.get(path, headers, { what, signal: scope.signal, remember: true });
+  const response = await client.get(blobPath(blob), headers, { what, signal, remember: true });
   let sent: ByteRange;
   try {
     sent = sentRange(response, blob, range, what);
@@ -91,13 +107,15 @@ async function* readFrom(
   let skip = range.start - sent.start;
   const wanted = Math.min(sent.end, range.end) - sent.start;
   let received = 0;
-  for await (const piece of transport.pieces(response, scope.signal, wanted)) {
+  for await (const piece of transport.pieces(response, signal, wanted)) {
     received += piece.length;
+    patience?.brought(piece.length);
     if (skip >= piece.length) skip -= piece.length;
     else {
       yield skip > 0 ? piece.subarray(skip) : piece;
       skip = 0;
     }
+    patience?.wait();
   }
   if (received < wanted) throw protocolFailure(`${what}: the body ends ${wanted - received} bytes early`);
 }

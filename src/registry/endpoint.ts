@@ -1,4 +1,5 @@
 import { isIPv4 } from "node:net";
+import { SkimError } from "../base/errors.js";
 
 /**
  * Which origin a registry's API is at, and where plain http:// may be spoken.
@@ -17,6 +18,37 @@ export function registryOrigin(registry: string, insecureRegistries: readonly st
   const https = new URL(`https://${host}`);
   const plain = isLoopback(https.hostname) || isListed(host, insecureRegistries);
   return plain ? new URL(`http://${host}`).origin : https.origin;
+}
+
+/** A repository as one host has it. */
+export interface Endpoint {
+  /** Of the API, e.g. `https://registry-1.docker.io`. */
+  readonly origin: string;
+  /** The host that credentials are kept for. */
+  readonly registry: string;
+  readonly repository: string;
+}
+
+/**
+ * Where a mirror has `repository`. `mirror` is a URL whose path goes before the repository's name (the project of a proxy cache), or a host,
+ * which is spoken to as a registry of that name would be. Throws USAGE for a mirror that would be spoken to in the clear without the user's word.
+ */
+export function mirrorEndpoint(
+  mirror: string,
+  repository: string,
+  insecureRegistries: readonly string[],
+): Endpoint {
+  const bare = !mirror.includes("://");
+  const url = new URL(bare ? `https://${mirror}` : mirror);
+  const origin = bare ? registryOrigin(url.host, insecureRegistries) : url.origin;
+  if (!isTrustedTransport(new URL(origin), insecureRegistries)) {
+    throw new SkimError(
+      "USAGE",
+      `mirror ${origin} would be asked in the clear; name it as https://, or allow that with --insecure-registry ${url.host}`,
+    );
+  }
+  const prefix = url.pathname.replace(/^\/+|\/+$/g, "");
+  return { origin, registry: url.host, repository: prefix ? `${prefix}/${repository}` : repository };
 }
 
 /** 127.0.0.0/8, ::1 and localhost. `hostname` as in a URL: IPv6 addresses in brackets. */

@@ -1,10 +1,15 @@
 import { SingleFlight } from "../base/single-flight.js";
 import { Authorizer, type AuthorizerOptions } from "./authorizer.js";
 import { parseChallenges } from "./challenge.js";
-import { registryOrigin, saysItSpeaksTls } from "./endpoint.js";
+import { saysItSpeaksTls } from "./endpoint.js";
 import { getFollowing } from "./redirects.js";
 import { refusal } from "./refusals.js";
 import type { HttpResponse } from "./transport.js";
+
+export interface RegistryClientOptions extends AuthorizerOptions {
+  /** Of the API; `http:` becomes `https:` where the registry turns out to speak TLS. */
+  readonly origin: string;
+}
 
 /**
  * One attempt to GET something of one repository: finds out how the registry wants to be spoken to, adds the Authorization it
@@ -15,7 +20,7 @@ import type { HttpResponse } from "./transport.js";
  * hundred refusals. Its failure is no failure of the attempt unless nothing answers at all.
  */
 export class RegistryClient {
-  readonly #options: AuthorizerOptions;
+  readonly #options: RegistryClientOptions;
   readonly #authorizer: Authorizer;
   readonly #greetings = new SingleFlight<"greeting", void>();
   /** Where each blob was last redirected to, by path. A source reads some dozen blobs. */
@@ -23,10 +28,10 @@ export class RegistryClient {
   #origin: string;
   #greeted = false;
 
-  constructor(options: AuthorizerOptions) {
+  constructor(options: RegistryClientOptions) {
     this.#options = options;
     this.#authorizer = new Authorizer(options);
-    this.#origin = registryOrigin(options.registry, options.insecureRegistries);
+    this.#origin = options.origin;
   }
 
   /**

@@ -3,7 +3,7 @@ import { invariant, SkimError } from "../base/errors.js";
 import { limits } from "../base/limits.js";
 import { type Logger, silentLogger } from "../base/logger.js";
 import type { Settings } from "../base/settings.js";
-import { type Digest, digestOf, isDigest } from "../image/digest.js";
+import { type Digest, digestAlgorithm, digestOf, isDigest } from "../image/digest.js";
 import type { Descriptor } from "../image/manifest.js";
 import { manifestAccept } from "../image/media-types.js";
 import type { Platform } from "../image/platform.js";
@@ -12,9 +12,12 @@ import { blobPath, streamBlob } from "./blob-stream.js";
 import { CallScope } from "./call-scope.js";
 import type { CredentialLookup } from "./credentials.js";
 import { dockerCredentials } from "./docker-credentials.js";
+import { type Endpoint, mirrorEndpoint, registryOrigin } from "./endpoint.js";
 import type { BlobId, ImageSource, ReadBlobOptions, ResolvedImage } from "./image-source.js";
+import type { RestPolicy } from "./mirror-rest.js";
 import { protocolFailure, refuseEncoding } from "./refusals.js";
 import { RegistryClient } from "./registry-client.js";
+import { RegistryRoutes } from "./registry-routes.js";
 import { checkDigest, type FetchedManifest, type ManifestStore, resolveImage } from "./resolve-image.js";
 import { Attempts, defaultRetryPolicy, type RetryPolicy, retrying } from "./retry.js";
 import { Transport } from "./transport.js";
@@ -24,17 +27,19 @@ import { Transport } from "./transport.js";
  * `blob-stream` say what is wanted, `retry` repeats attempts, `registry-client` makes one (authorization, redirects), `transport` sends.
  */
 export interface RegistrySourceOptions {
-  readonly settings: Pick<Settings, "attemptTimeoutMs" | "insecureRegistries">;
+  readonly settings: Pick<Settings, "attemptTimeoutMs" | "insecureRegistries"> &
+    Partial<Pick<Settings, "mirrors" | "mirrorTimeoutMs" | "readDeadlineMs">>;
   readonly logger?: Logger;
   /** Default: the files of docker and podman. */
   readonly credentials?: CredentialLookup;
   readonly retryPolicy?: RetryPolicy;
+  readonly restPolicy?: RestPolicy;
 }
 
 export class RegistrySource implements ImageSource {
   readonly reference: RegistryReference;
   readonly #transport: Transport;
-  readonly #client: RegistryClient;
+  readonly #routes: RegistryRoutes;
   readonly #policy: RetryPolicy;
   readonly #logger: Logger;
   readonly #closing = new AbortController();
@@ -44,17 +49,27 @@ export class RegistrySource implements ImageSource {
     const { registry, repository } = reference;
     this.#logger = (options.logger ?? silentLogger).child({ registry, repository });
     this.#policy = options.retryPolicy ?? defaultRetryPolicy;
-    const { attemptTimeoutMs, insecureRegistries } = options.settings;
+    const { attemptTimeoutMs, insecureRegistries, mirrors = {} } = options.settings;
     this.#transport = new Transport({ attemptTimeoutMs, logger: this.#logger });
-    this.#client = new RegistryClient({
-      registry,
-      repository,
-      insecureRegistries,
-      transport: this.#transport,
-      lookUpCredentials: options.credentials ?? dockerCredentials(),
-      policy: this.#policy,
+    const clientOf = (endpoint: Endpoint) =>
+      new RegistryClient({
+        ...endpoint,
+        insecureRegistries,
+        transport: this.#transport,
+        lookUpCredentials: options.credentials ?? dockerCredentials(),
+        policy: this.#policy,
+        logger: this.#logger,
+        closed: this.#closing.signal,
+      });
+    const named = mirrors[registry.toLowerCase()] ?? [];
+    const endpoints = named.map((mirror) => mirrorEndpoint(mirror, repository, insecureRegistries));
+    const origin = { registry, repository, origin: registryOrigin(registry, insecureRegistries) };
+    this.#routes = new RegistryRoutes({
+      origin: clientOf(origin),
+      mirrors: endpoints.map((endpoint) => ({ name: endpoint.registry, client: clientOf(endpoint) })),
+      mirrorTimeoutMs: mirrorPatienceMs(options.settings, endpoints.length),
       logger: this.#logger,
-      closed: this.#closing.signal,
+      ...(options.restPolicy ? { restPolicy: options.restPolicy } : {}),
     });
   }
 
@@ -82,7 +97,7 @@ export class RegistrySource implements ImageSource {
     const range = options.range ?? { start: 0, end: blob.size };
     invariant(range.start >= 0 && range.end <= blob.size, "a range lies within its blob");
     const endsAt = options.deadlineMs === undefined ? undefined : performance.now() + options.deadlineMs;
-    if (options.afterDamage) this.#client.forgetRedirect(blobPath(blob));
+    if (options.afterDamage) this.#routes.damaged(blobPath(blob));
     return this.#readBlob(blob, range, options.signal, endsAt);
   }
 
@@ -112,35 +127,42 @@ export class RegistrySource implements ImageSource {
   /** `expected` is the digest asked for; undefined for a tag, where the registry's own claim is checked. */
   async #manifest(name: string, expected: Digest | undefined, scope: CallScope): Promise<FetchedManifest> {
     const what = `manifest ${name} of ${this.#repositoryName}`;
-    return await retrying(new Attempts(this.#policy, scope, this.#logger), async () => {
-      const headers = { accept: manifestAccept };
-      const response = await this.#client.get(`manifests/${name}`, headers, { what, signal: scope.signal });
-      try {
-        refuseEncoding(response, what);
-        if (response.status !== 200)
-          throw protocolFailure(`${what}: status ${response.status} where 200 belongs`);
-      } catch (failure) {
-        void this.#transport.discard(response);
-        throw failure;
-      }
-      const bytes = await this.#transport.bytes(response, limits.manifestBytesMax, what, scope.signal);
-      const claimed = response.headers["docker-content-digest"];
-      const digest = expected ?? (isDigest(claimed) ? claimed : digestOf(bytes));
-      checkDigest(bytes, digest, what);
-      return { bytes, digest, mediaType: response.headers["content-type"] };
-    });
+    const path = `manifests/${name}`;
+    return await retrying(new Attempts(this.#policy, scope, this.#logger), () =>
+      this.#routes.each(path, scope, async (client, signal) => {
+        const response = await client.get(path, { accept: manifestAccept }, { what, signal });
+        try {
+          refuseEncoding(response, what);
+          if (response.status !== 200)
+            throw protocolFailure(`${what}: status ${response.status} where 200 belongs`);
+        } catch (failure) {
+          void this.#transport.discard(response);
+          throw failure;
+        }
+        const bytes = await this.#transport.bytes(response, limits.manifestBytesMax, what, signal);
+        const claimed = response.headers["docker-content-digest"];
+        const digest = expected ?? (isDigest(claimed) ? claimed : digestOf(bytes));
+        checkDigest(bytes, digest, what);
+        return { bytes, digest, mediaType: response.headers["content-type"] };
+      }),
+    );
   }
 
+  /** Not checked, but asked for again where a mirror sent other bytes. */
   async #smallBlob(blob: Descriptor, what: string, scope: CallScope): Promise<Uint8Array> {
-    const pieces: Uint8Array[] = [];
     const range = { start: 0, end: blob.size };
-    for await (const piece of streamBlob(blob, range, { ...this.#parts, scope, what })) pieces.push(piece);
-    return Buffer.concat(pieces);
+    for (;;) {
+      const pieces: Uint8Array[] = [];
+      for await (const piece of streamBlob(blob, range, { ...this.#parts, scope, what })) pieces.push(piece);
+      const bytes = Buffer.concat(pieces);
+      const isRight = digestOf(bytes, digestAlgorithm(blob.digest)) === blob.digest;
+      if (isRight || !this.#routes.damaged(blobPath(blob))) return bytes;
+    }
   }
 
   get #parts() {
     return {
-      client: this.#client,
+      routes: this.#routes,
       transport: this.#transport,
       policy: this.#policy,
       logger: this.#logger,
@@ -150,4 +172,11 @@ export class RegistrySource implements ImageSource {
   get #repositoryName(): string {
     return `${this.reference.registry}/${this.reference.repository}`;
   }
+}
+
+/** All mirrors together must leave a read the time to ask the origin, twice. */
+function mirrorPatienceMs(settings: RegistrySourceOptions["settings"], mirrors: number): number {
+  const { mirrorTimeoutMs, attemptTimeoutMs, readDeadlineMs } = settings;
+  const share = (readDeadlineMs ?? Number.POSITIVE_INFINITY) / (mirrors + 2);
+  return Math.ceil(Math.min(mirrorTimeoutMs ?? attemptTimeoutMs, attemptTimeoutMs, share));
 }

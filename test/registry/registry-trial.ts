@@ -27,11 +27,12 @@ export const quickRetries = { ...defaultRetryPolicy, firstDelayMs: 2, delayFacto
 export function openSource(
   registry: { host: string },
   name = "team/app:v1",
-  options: Partial<RegistrySourceOptions> & { attemptTimeoutMs?: number; insecureRegistries?: string[] } = {},
+  options: Partial<RegistrySourceOptions & RegistrySourceOptions["settings"]> = {},
 ): ImageSource {
-  const { attemptTimeoutMs = 10_000, insecureRegistries = [], ...rest } = options;
+  const { attemptTimeoutMs = 10_000, insecureRegistries = [], mirrors = {}, ...rest } = options;
+  const { mirrorTimeoutMs = attemptTimeoutMs } = options;
   const source = new RegistrySource(parseReference(`${registry.host}/${name}`) as RegistryReference, {
-    settings: { attemptTimeoutMs, insecureRegistries },
+    settings: { attemptTimeoutMs, insecureRegistries, mirrors, mirrorTimeoutMs },
     credentials: async () => undefined,
     retryPolicy: quickRetries,
     ...rest,
