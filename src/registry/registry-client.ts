@@ -3,7 +3,7 @@ import { Authorizer, type AuthorizerOptions } from "./authorizer.js";
 import { parseChallenges } from "./challenge.js";
 import { saysItSpeaksTls } from "./endpoint.js";
 import { getFollowing } from "./redirects.js";
-import { refusal } from "./refusals.js";
+import { protocolFailure, refusal } from "./refusals.js";
 import type { HttpResponse } from "./transport.js";
 
 export interface RegistryClientOptions extends AuthorizerOptions {
@@ -96,6 +96,11 @@ export class RegistryClient {
       }
     }
     if (response.status >= 200 && response.status < 300) return response;
+    if (url.protocol === "http:" && saysItSpeaksTls(response.status, response.errorText)) {
+      // It did not when it was greeted: it is greeted anew with the next attempt.
+      this.#greeted = false;
+      throw protocolFailure(`${what}: ${url.host} speaks TLS now`);
+    }
     throw this.#refusal(response, used, what);
   }
 
