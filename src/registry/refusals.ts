@@ -1,4 +1,5 @@
 import { SkimError } from "../base/errors.js";
+import { redact } from "../base/redact.js";
 import { retryAfterMs, TransientFailure } from "./retry.js";
 import { quoteServer } from "./server-text.js";
 import type { HttpResponse } from "./transport.js";
@@ -6,8 +7,13 @@ import type { HttpResponse } from "./transport.js";
 /** What an answer that is no success means, for the caller and for the retry loop. */
 
 /** 429, 408 and 5xx: another attempt may succeed, when the server says so or after a backoff. */
-export function unavailable(response: HttpResponse, where: string, secret?: string): TransientFailure {
-  const text = quoteServer(response.errorText, secret);
+export function unavailable(
+  response: HttpResponse,
+  where: string,
+  secret?: string,
+  signedUrl?: URL,
+): TransientFailure {
+  const text = quoteServer(response.errorText, secret, signedUrl);
   return new TransientFailure(
     new SkimError("REGISTRY_UNAVAILABLE", `${where} answered ${response.status}${text}`),
     retryAfterMs(response.headers["retry-after"]),
@@ -28,9 +34,10 @@ export interface RefusalContext {
 export function refusal(response: HttpResponse, context: RefusalContext): Error {
   const { status } = response;
   const { what, byRegistry, authorization, findings } = context;
-  const text = quoteServer(response.errorText, authorization);
+  const signedUrl = byRegistry ? undefined : response.url;
+  const text = quoteServer(response.errorText, authorization, signedUrl);
   if (status === 408 || status === 425 || status === 429 || status >= 500) {
-    return unavailable(response, `${what}: ${response.url.host}`, authorization);
+    return unavailable(response, `${what}: ${response.url.host}`, authorization, signedUrl);
   }
   if (status === 404 || status === 410) {
     return new SkimError("NOT_FOUND", `${what}: not found, ${response.url.host} answered ${status}${text}`);
@@ -53,9 +60,9 @@ export function refusal(response: HttpResponse, context: RefusalContext): Error 
   return status === 416 || status < 400 ? new TransientFailure(error) : error;
 }
 
-/** An answer that breaks the protocol in a way that the next one may not. */
+/** An answer that breaks the protocol in a way that the next one may not. `sentence` may quote headers: secrets are cut out. */
 export function protocolFailure(sentence: string): TransientFailure {
-  return new TransientFailure(new SkimError("REGISTRY_PROTOCOL", sentence));
+  return new TransientFailure(new SkimError("REGISTRY_PROTOCOL", redact(sentence)));
 }
 
 /** Throws for a body that is compressed although `Accept-Encoding: identity` was sent: its bytes are not those of the digest. */

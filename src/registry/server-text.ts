@@ -2,25 +2,28 @@ import { redact } from "../base/redact.js";
 
 /** Longest text of a server that an error repeats, in characters: one line of a log. */
 const serverTextMax = 300;
+/** The shortest signature or key id of a storage has 16 characters. */
+const secretCharactersMin = 12;
 /** Errors of one body that are repeated; registries send one. */
 const repeatedErrorsMax = 3;
 
 /**
  * What a registry or token server says about a refusal, as part of one printable line: the codes and messages of an OCI error
  * body (distribution spec, "Error Codes"), the fields that token servers use, or the text itself. Empty where there is nothing to
- * repeat. Secrets are cut out, also `sentAuthorization` where the server echoes it.
+ * repeat. Secrets are cut out, also `sentAuthorization` and what stands in the query of `signedUrl`, where the server echoes them.
  */
-export function serverText(body: string, sentAuthorization?: string): string {
+export function serverText(body: string, sentAuthorization?: string, signedUrl?: URL): string {
   let text = fieldsOf(body) ?? (/^\s*</.test(body) ? "" : body);
-  for (const secret of secretsOf(sentAuthorization)) text = text.replaceAll(secret, "[redacted]");
+  for (const secret of [...secretsOf(sentAuthorization), ...queryValuesOf(signedUrl)])
+    text = text.replaceAll(secret, "[redacted]");
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what must not reach a terminal
   text = redact(text.replace(/[\x00-\x1f\x7f-\x9f\s]+/g, " ").trim());
   return text.length > serverTextMax ? `${text.slice(0, serverTextMax)}...` : text;
 }
 
 /** `serverText` in the form that follows a sentence. */
-export function quoteServer(body: string, sentAuthorization?: string): string {
-  const text = serverText(body, sentAuthorization);
+export function quoteServer(body: string, sentAuthorization?: string, signedUrl?: URL): string {
+  const text = serverText(body, sentAuthorization, signedUrl);
   return text ? `: ${text}` : "";
 }
 
@@ -60,4 +63,12 @@ function secretsOf(authorization: string | undefined): string[] {
     secrets.push(pair, pair.slice(pair.indexOf(":") + 1));
   }
   return secrets.filter((secret) => secret.length > 0);
+}
+
+/** Of a signed URL, in both forms that a server could repeat. Short ones are dates, versions and flags. */
+function queryValuesOf(url: URL | undefined): string[] {
+  const values = [...(url?.searchParams.values() ?? [])].filter(
+    (value) => value.length >= secretCharactersMin,
+  );
+  return values.flatMap((value) => [value, encodeURIComponent(value)]);
 }

@@ -34,6 +34,9 @@ describe("redact", () => {
     ["GET https://s3/x?X-Amz-Signature=0123&y=1 failed", "0123"],
     ['{"access_token":"sekret","expires_in":60}', "sekret"],
     ["password=hunter2", "hunter2"],
+    ["bad request: X-Amz-Credential=AKIA0/x&X-Amz-Signature=0123", "0123"],
+    ["bad request: X-Amz-Credential=AKIA0/x&X-Amz-Signature=0123", "AKIA0"],
+    ["se=2026&sig=ab%2Bcd denied", "ab%2Bcd"],
   ])("cuts the secret out of %j", (text, secret) => {
     expect(redact(text)).not.toContain(secret);
     expect(redact(text)).toContain("[redacted]");

@@ -130,5 +130,9 @@ test("what a server says becomes one printable line without secrets", () => {
   expect(serverText("x".repeat(5000)).length).toBeLessThan(310);
   expect(serverText('{"errors":[null,7,{"code":{}}]}')).toBe("");
   expect(serverText("token abc.def is bad", "Bearer abc.def")).toBe("token [redacted] is bad");
+  const signed = new URL("https://s3.example/x?sig=a%2Fb0123456789&v=2020");
+  expect(serverText("a/b0123456789 or a%2Fb0123456789, v 2020", undefined, signed)).toBe(
+    "[redacted] or [redacted], v 2020",
+  );
   expect(serverText("see https://s3.example/x?X-Amz-Signature=abc")).not.toContain("abc");
 });
