@@ -33,7 +33,7 @@ export class LayerIndexer {
 
   /** The indexes of `layers`, in their order, as LayerPasses.run. Throws as it does, and as indexLayer. */
   async index(
-    source: Pick<ImageSource, "readBlob">,
+    source: Pick<ImageSource, "readBlob" | "rejectBytes">,
     layers: readonly LayerToRead[],
     options: IndexLayersOptions,
   ): Promise<LayerIndex[]> {
@@ -41,6 +41,7 @@ export class LayerIndexer {
       pass: (layer, signal) => this.#indexOne(source, layer, options, signal),
       purpose: String(options.spanBytes),
       doing: "indexing layers",
+      rejectBytes: source.rejectBytes?.bind(source),
       ...(options.signal ? { signal: options.signal } : {}),
     });
   }

@@ -1,5 +1,5 @@
 import { setMaxListeners } from "node:events";
-import { SkimError } from "../base/errors.js";
+import { type ErrorCode, isSkimError, SkimError } from "../base/errors.js";
 import { Semaphore } from "../base/semaphore.js";
 import { SingleFlight } from "../base/single-flight.js";
 import type { DiffId } from "../image/digest.js";
@@ -35,6 +35,8 @@ export interface LayerPassesOptions<Result> {
   readonly pass: (layer: NamedLayer, signal: AbortSignal) => Promise<Result>;
   /** Passes with another purpose are not joined. */
   readonly purpose: string;
+  /** Told of a blob whose bytes are no good; true where they are worth another pass (ImageSource.rejectBytes). */
+  readonly rejectBytes?: ((blob: Descriptor) => boolean) | undefined;
   /** Ends up in the error: "indexing layers". */
   readonly doing: string;
   readonly signal?: AbortSignal;
@@ -80,7 +82,7 @@ export class LayerPasses<Result extends PassedLayer> {
     await Promise.all(
       once.map(async (layer) => {
         const pass = (passSignal: AbortSignal) => {
-          const work = this.#places.run(() => options.pass(layer, passSignal), passSignal);
+          const work = this.#places.run(() => passUntilRight(layer, options, passSignal), passSignal);
           passes.push({ signal: passSignal, settled: work.catch(() => {}) });
           return work;
         };
@@ -120,6 +122,34 @@ export class LayerPasses<Result extends PassedLayer> {
       } catch (error) {
         if (!joined || signal.aborted) throw error;
       }
+    }
+  }
+}
+
+/** What a pass may fail with because somebody between us and the registry has changed the bytes. */
+const damageCodes: readonly ErrorCode[] = [
+  "DIGEST_MISMATCH",
+  "DIFF_ID_MISMATCH",
+  "LAYER_CORRUPT",
+  "LAYER_UNSUPPORTED",
+  "LIMIT_EXCEEDED",
+];
+/** Two mirrors and the registry itself (registry-routes.ts). */
+const passesMax = 3;
+
+/** A layer that a mirror has wrong is read once more, from somebody else. */
+async function passUntilRight<Result>(
+  layer: NamedLayer,
+  options: Pick<LayerPassesOptions<Result>, "pass" | "rejectBytes">,
+  signal: AbortSignal,
+): Promise<Result> {
+  for (let passes = 1; ; passes++) {
+    try {
+      return await options.pass(layer, signal);
+    } catch (error) {
+      const isDamage = isSkimError(error) && damageCodes.includes(error.code);
+      if (!isDamage || passes === passesMax || signal.aborted) throw error;
+      if (!options.rejectBytes?.(layer.descriptor)) throw error;
     }
   }
 }

@@ -23,6 +23,12 @@ export interface ImageSource {
    */
   readBlob(blob: BlobId, options?: ReadBlobOptions): AsyncIterable<Uint8Array>;
 
+  /**
+   * Says that bytes which `readBlob` gave of `blob` were wrong, as `afterDamage` does. True where the next read asks somebody else (a mirror was
+   * wrong), so that reading once more is worth while whatever it costs. A source without it knows one way only.
+   */
+  rejectBytes?(blob: BlobId): boolean;
+
   /** What was asked of the source so far. */
   readonly counters: { readonly requests: number; readonly bytes: number };
 

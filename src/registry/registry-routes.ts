@@ -197,9 +197,14 @@ export class Mirror {
     return this.#wrong.get(path)?.isResting(now) ?? false;
   }
 
+  /** For as long as a rest can be: nothing says when it is right again, and a pass over a layer that is large takes minutes. */
   rememberWrong(path: string, now: number): void {
     this.client.forgetRedirect(path);
-    this.#restOf(this.#wrong, path).begin(`mirror ${this.name} sent wrong bytes`, now, now);
+    this.#restOf(this.#wrong, path, { ...this.#policy, firstMs: this.#policy.msMax }).begin(
+      `mirror ${this.name} sent wrong bytes`,
+      now,
+      now,
+    );
   }
 
   restsBecause(path: string, now: number): string | undefined {
@@ -207,8 +212,8 @@ export class Mirror {
     return rests.find((rest) => rest?.isResting(now))?.reason;
   }
 
-  #restOf(rests: Map<string, Rest>, path: string): Rest {
-    const rest = rests.get(path) ?? new Rest(this.#policy);
+  #restOf(rests: Map<string, Rest>, path: string, policy = this.#policy): Rest {
+    const rest = rests.get(path) ?? new Rest(policy);
     rests.set(path, rest);
     return rest;
   }

@@ -97,8 +97,12 @@ export class RegistrySource implements ImageSource {
     const range = options.range ?? { start: 0, end: blob.size };
     invariant(range.start >= 0 && range.end <= blob.size, "a range lies within its blob");
     const endsAt = options.deadlineMs === undefined ? undefined : performance.now() + options.deadlineMs;
-    if (options.afterDamage) this.#routes.damaged(blobPath(blob));
+    if (options.afterDamage) this.rejectBytes(blob);
     return this.#readBlob(blob, range, options.signal, endsAt);
+  }
+
+  rejectBytes(blob: BlobId): boolean {
+    return this.#routes.damaged(blobPath(blob));
   }
 
   /** Requests that are under way fail with CANCELLED. */

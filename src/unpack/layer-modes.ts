@@ -30,7 +30,7 @@ export type UnpackMode = "copy" | "extract";
 export const unpackModes = ["auto", "copy", "extract"] as const;
 
 export interface UnpackLayersOptions {
-  readonly source: Pick<ImageSource, "readBlob">;
+  readonly source: Pick<ImageSource, "readBlob" | "rejectBytes">;
   /** Base layer first, each with its diffId. */
   readonly layers: readonly LayerToRead[];
   readonly mode: (typeof unpackModes)[number];
@@ -104,6 +104,7 @@ async function copyMode(options: UnpackLayersOptions): Promise<UnpackedLayers> {
       pass,
       purpose: "copy",
       doing: "unpacking layers",
+      rejectBytes: options.source.rejectBytes?.bind(options.source),
       ...(signal ? { signal } : {}),
     });
     const tree = mergeLayers(layers.map(({ index }) => index));
@@ -158,6 +159,7 @@ async function extractMode(options: UnpackLayersOptions, reason: string): Promis
       pass,
       purpose: "extract",
       doing: "unpacking layers",
+      rejectBytes: options.source.rejectBytes?.bind(options.source),
       ...(signal ? { signal } : {}),
     });
     const tree = mergeLayers(layers.map(({ index }) => index));

@@ -179,6 +179,37 @@ describe("a mount with mirrors", () => {
     }
   });
 
+  it("gets right what two mirrors have wrong, also where a layer is read whole", async () => {
+    const servers = [await FakeRegistry.start(), await FakeRegistry.start(), await FakeRegistry.start()];
+    const [origin, ...mirrors] = servers as [FakeRegistry, ...FakeRegistry[]];
+    const content = randomBytes(fileBytes).toString("hex");
+    const layer = buildTar([{ path: "file", content }]);
+    for (const server of servers) {
+      const image = server.addImage({ tag: "v1", layer });
+      if (server === mirrors[0]) server.replaceBlob(image.layer.digest, Buffer.alloc(layer.length, "x"));
+      // A tar all the same, but another one.
+      const other = buildTar([{ path: "file", content: randomBytes(fileBytes) }]);
+      if (server === mirrors[1]) server.replaceBlob(image.layer.digest, other);
+    }
+    const image = `${origin.host}/team/app:v1`;
+    const env = { SKIM_MIRRORS: `${origin.host}=${mirrors.map(({ url }) => url).join(",")}` };
+    const dir = await makeTempDir("unpacked");
+    try {
+      for (const mode of ["copy", "extract"]) {
+        const host = await makeSkimHost();
+        await host.ok(["unpack", "--mode", mode, image, path.join(dir, mode)], { env });
+        expect((await readFile(path.join(dir, mode, "file"), "utf8")) === content).toBe(true);
+      }
+      const host = await makeSkimHost();
+      await host.ok(["index", image], { env });
+      expect((await host.ok(["cat", image, "/file"], { env })) === content).toBe(true);
+      expect(origin.counters.manifest).toBe(0);
+      expect(mirrors.map(({ counters }) => counters.blob > 0)).toEqual([true, true]);
+    } finally {
+      for (const server of servers) await server.close();
+    }
+  });
+
   it("is what --mirror says, for every command that asks a registry", async () => {
     const [origin, mirror] = [await FakeRegistry.start(), await FakeRegistry.start()];
     const layer = buildTar([{ path: "hello", content: "hello\n" }]);
