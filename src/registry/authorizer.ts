@@ -5,7 +5,7 @@ import { SingleFlight } from "../base/single-flight.js";
 import { CallScope } from "./call-scope.js";
 import type { Challenge } from "./challenge.js";
 import type { CredentialLookup, FoundCredentials } from "./credentials.js";
-import { Attempts, type RetryPolicy, retrying } from "./retry.js";
+import { Attempts, type RetryPolicy, retrying, TransientFailure } from "./retry.js";
 import { requestToken, type Token, type TokenService } from "./token-service.js";
 import type { Transport } from "./transport.js";
 
@@ -115,12 +115,15 @@ export class Authorizer {
     }
     const { registry, repository, policy, logger } = this.#options;
     const scope = new CallScope(`getting a token for ${registry}/${repository}`, signal);
+    const attempts = new Attempts(policy, scope, logger);
     try {
-      const token = await retrying(new Attempts(policy, scope, logger), () =>
+      const token = await retrying(attempts, () =>
         requestToken(challenge.service, found, { ...this.#options, signal: scope.signal }),
       );
       return bearerGrant(token);
     } catch (error) {
+      if (attempts.exhausted && isSkimError(error, "REGISTRY_UNAVAILABLE"))
+        throw new TransientFailure(error, undefined, true);
       if (!isSkimError(error, "AUTH_FAILED") || !this.#found) throw error;
       throw new SkimError("AUTH_FAILED", `${error.message}; ${this.#found}`, { cause: error });
     } finally {

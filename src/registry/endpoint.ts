@@ -27,6 +27,11 @@ export interface Endpoint {
   /** The host that credentials are kept for. */
   readonly registry: string;
   readonly repository: string;
+  /**
+   * Of a mirror, the registry that it stands for, sent as `?ns=`: one that serves several (Spegel, for example) cannot tell otherwise. The others do not look at
+   * it; containerd sends it to every mirror.
+   */
+  readonly mirrorOf?: string;
 }
 
 /**
@@ -35,7 +40,7 @@ export interface Endpoint {
  */
 export function mirrorEndpoint(
   mirror: string,
-  repository: string,
+  { registry, repository }: Pick<Endpoint, "registry" | "repository">,
   insecureRegistries: readonly string[],
 ): Endpoint {
   const bare = !mirror.includes("://");
@@ -48,7 +53,12 @@ export function mirrorEndpoint(
     );
   }
   const prefix = url.pathname.replace(/^\/+|\/+$/g, "");
-  return { origin, registry: url.host, repository: prefix ? `${prefix}/${repository}` : repository };
+  return {
+    origin,
+    registry: url.host,
+    repository: prefix ? `${prefix}/${repository}` : repository,
+    mirrorOf: registry,
+  };
 }
 
 /** 127.0.0.0/8, ::1 and localhost. `hostname` as in a URL: IPv6 addresses in brackets. */

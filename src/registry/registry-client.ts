@@ -1,15 +1,13 @@
 import { SingleFlight } from "../base/single-flight.js";
 import { Authorizer, type AuthorizerOptions } from "./authorizer.js";
 import { parseChallenges } from "./challenge.js";
-import { saysItSpeaksTls } from "./endpoint.js";
+import { type Endpoint, saysItSpeaksTls } from "./endpoint.js";
 import { getFollowing } from "./redirects.js";
 import { protocolFailure, refusal } from "./refusals.js";
 import type { HttpResponse } from "./transport.js";
 
-export interface RegistryClientOptions extends AuthorizerOptions {
-  /** Of the API; `http:` becomes `https:` where the registry turns out to speak TLS. */
-  readonly origin: string;
-}
+/** `origin`: `http:` becomes `https:` where the registry turns out to speak TLS. */
+export type RegistryClientOptions = AuthorizerOptions & Endpoint;
 
 /**
  * One attempt to GET something of one repository: finds out how the registry wants to be spoken to, adds the Authorization it
@@ -84,7 +82,9 @@ export class RegistryClient {
     what: string,
     signal: AbortSignal,
   ): Promise<HttpResponse> {
-    const url = new URL(`/v2/${this.#options.repository}/${path}`, this.#origin);
+    const { repository, mirrorOf } = this.#options;
+    const url = new URL(`/v2/${repository}/${path}`, this.#origin);
+    if (mirrorOf !== undefined) url.searchParams.set("ns", mirrorOf);
     let used = authorization;
     let response = await this.#follow(url, headers, used, signal);
     if (this.#mayRenew(response, used)) {

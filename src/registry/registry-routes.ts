@@ -106,7 +106,7 @@ export class RegistryRoutes {
     const extended = (error: SkimError) =>
       new SkimError(error.code, `${error.message}; before that: ${reasons.join("; ")}`, { cause: error });
     if (failure instanceof TransientFailure)
-      return new TransientFailure(extended(failure.error), failure.retryAfterMs);
+      return new TransientFailure(extended(failure.error), failure.retryAfterMs, failure.wasRepeated);
     return isSkimError(failure) && failure.code !== "CANCELLED" ? extended(failure) : failure;
   }
 
@@ -189,6 +189,8 @@ export class Mirror {
       : isSkimError(error, "DIGEST_MISMATCH")
         ? this.#wrong
         : undefined;
+    // Who has not got something is well.
+    if (ofPath) this.#rest.end();
     const rest = ofPath ? this.#restOf(ofPath, path) : this.#rest;
     rest.begin(reason, startedAt, now, failure instanceof TransientFailure ? failure.retryAfterMs : 0);
   }

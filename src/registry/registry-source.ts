@@ -62,7 +62,7 @@ export class RegistrySource implements ImageSource {
         closed: this.#closing.signal,
       });
     const named = mirrors[registry.toLowerCase()] ?? [];
-    const endpoints = named.map((mirror) => mirrorEndpoint(mirror, repository, insecureRegistries));
+    const endpoints = named.map((mirror) => mirrorEndpoint(mirror, reference, insecureRegistries));
     const origin = { registry, repository, origin: registryOrigin(registry, insecureRegistries) };
     this.#routes = new RegistryRoutes({
       origin: clientOf(origin),

@@ -6,7 +6,8 @@ import { type CallScope, pause } from "./call-scope.js";
  * When an attempt is repeated, and after how long.
  *
  * Exactly one loop repeats each kind of work (a manifest, a token, a blob read), so that retries never multiply: what one loop gives
- * up on is a plain SkimError, and only a TransientFailure is tried again.
+ * up on is a plain SkimError, and only a TransientFailure is tried again. The one exception is an outage of a token service, which a read with a
+ * deadline sits out as it does that of the registry (`wasRepeated`).
  */
 
 /** An attempt failed in a way that the next one may not. `error` is what the caller gets if there is no next one. */
@@ -14,11 +15,14 @@ export class TransientFailure extends Error {
   readonly error: SkimError;
   /** What the server asked for with Retry-After. */
   readonly retryAfterMs: number | undefined;
+  /** Another loop has repeated it until it gave up: only work that sits out an outage goes on. */
+  readonly wasRepeated: boolean;
 
-  constructor(error: SkimError, retryAfterMs?: number) {
+  constructor(error: SkimError, retryAfterMs?: number, wasRepeated = false) {
     super(error.message, { cause: error });
     this.error = error;
     this.retryAfterMs = retryAfterMs;
+    this.wasRepeated = wasRepeated;
   }
 }
 
@@ -54,12 +58,18 @@ export class Attempts {
   readonly #scope: CallScope;
   readonly #logger: Logger;
   #failed = 0;
+  #exhausted = false;
   #lastError: SkimError | undefined;
 
   constructor(policy: RetryPolicy, scope: CallScope, logger: Logger) {
     this.#policy = policy;
     this.#scope = scope;
     this.#logger = logger;
+  }
+
+  /** True when the last attempt there was has failed. */
+  get exhausted(): boolean {
+    return this.#exhausted;
   }
 
   /** The work got on: earlier failures do not count any more. */
@@ -75,7 +85,9 @@ export class Attempts {
     this.#failed++;
     const { error, retryAfterMs } = failure;
     const sitsOut = error.code === "REGISTRY_UNAVAILABLE" && Number.isFinite(this.#scope.remainingMs());
+    if (failure.wasRepeated && !sitsOut) throw error;
     if (this.#failed >= this.#policy.attemptsMax && !sitsOut) {
+      this.#exhausted = true;
       throw new SkimError(error.code, `${error.message} (${this.#failed} attempts)`, { cause: error });
     }
     const { firstDelayMs, delayFactor, delayMsMax } = this.#policy;

@@ -14,11 +14,11 @@ async function startMirroredTrial(
   const mirrors: FakeRegistry[] = [];
   for (let i = 0; i < mirrorCount; i++) mirrors.push(await FakeRegistry.start());
   const trial = await startNetworkTrial({
-    readDeadlineMs: 10_000,
-    attemptTimeoutMs: 3_000,
+    readDeadlineMs: 30_000,
+    attemptTimeoutMs: 10_000,
     settings: ({ host }) => ({
       mirrors: { [host]: mirrors.map(({ url }) => url) },
-      mirrorTimeoutMs: 300,
+      mirrorTimeoutMs: 3_000,
     }),
     ...(cacheDir === undefined ? {} : { cacheDir }),
   });

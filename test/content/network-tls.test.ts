@@ -51,7 +51,7 @@ test("a mirror whose certificate is bad is left for the origin, and not told any
 
 test("a redirect from https to plain http beyond loopback is not followed, whatever is there", async () => {
   trustEverything();
-  trial = await startNetworkTrial({ readDeadlineMs: 500 });
+  trial = await startNetworkTrial({ readDeadlineMs: 10_000 });
   await trial.registry.close();
   await trial.registry.listen({ certificate: await makeCertificate() });
   expect(await trial.read(0, 100)).toBe("right");
@@ -60,7 +60,7 @@ test("a redirect from https to plain http beyond loopback is not followed, whate
     fault: faults.redirect("http://storage.invalid/x?X-Amz-Signature=secret-signature"),
     times: Number.POSITIVE_INFINITY,
   });
-  expect(["REGISTRY_PROTOCOL", "DEADLINE_EXCEEDED"]).toContain(await trial.read(0, 100));
+  expect(await trial.read(0, 100)).toBe("REGISTRY_PROTOCOL");
   trial.registry.script.clear();
   expect(await trial.readAll()).toBe("right");
 });

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import type { CredentialLookup, Credentials } from "../../src/registry/credentials.js";
+import { defaultRetryPolicy } from "../../src/registry/retry.js";
 import { basicHeader } from "../support/fake-registry.js";
 import { faults } from "../support/network-faults.js";
 import { failureOf, numberedBytes, openSource, readAll, startFake } from "./registry-trial.js";
@@ -260,6 +261,24 @@ test("a token service in trouble is asked again, by one loop only", async () => 
   const error = await failureOf(readAll(openSource(registry), blob));
   expect(error.code).toBe("REGISTRY_UNAVAILABLE");
   expect(registry.requestsTo(token).length - before).toBe(5);
+});
+
+test("a read with a deadline sits out an outage of the token service of more than five failures, one without does not", async () => {
+  const registry = await startFake({ kind: "bearer" });
+  const blob = registry.addBlob(bytes);
+  registry.fail(token, faults.status(503), 12);
+  const retryPolicy = { ...defaultRetryPolicy, firstDelayMs: 2, delayFactor: 2, delayMsMax: 10 };
+  const source = openSource(registry, undefined, { retryPolicy });
+  expect((await readAll(source, blob, undefined, { deadlineMs: 30_000 })).equals(bytes)).toBe(true);
+  expect(registry.requestsTo(token)).toHaveLength(13);
+
+  registry.revokeTokens();
+  registry.fail(token, faults.status(503), Number.POSITIVE_INFINITY);
+  expect((await failureOf(source.resolve())).code).toBe("REGISTRY_UNAVAILABLE");
+  expect(registry.requestsTo(token)).toHaveLength(13 + 5);
+  const late = await failureOf(readAll(source, blob, undefined, { deadlineMs: 3_000 }));
+  expect(late.code).toBe("DEADLINE_EXCEEDED");
+  expect(late.message).toContain("503");
 });
 
 test.each([

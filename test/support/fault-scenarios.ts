@@ -388,6 +388,11 @@ const connection: FaultScenario[] = [
     faults.raw("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!"),
     outage,
   ),
+  blobs(
+    "early hints before the answer",
+    ({ response, next }) => response.writeEarlyHints({ link: "</x>; rel=preload" }, next),
+    right,
+  ),
   {
     name: "connection refused",
     lasting: outage,
