@@ -6,7 +6,7 @@ import {
   type CommonOptions,
   createContext,
   withCommonOptions,
-  withInsecureRegistryOption,
+  withRegistryHostOptions,
 } from "./command-context.js";
 import { formatBytes, formatTable } from "./format.js";
 import type { NamedArchive } from "./open-named.js";
@@ -35,7 +35,7 @@ export function addProfileCommand(program: Command): void {
     .command("show")
     .description("the recorded profiles of an image, one a command")
     .argument("<ARCHIVE|IMAGE>");
-  withCommonOptions(withInsecureRegistryOption(show));
+  withCommonOptions(withRegistryHostOptions(show));
   show.action(async (name: string, options: CommonOptions) => {
     const context = createContext(options);
     await withProfiles(name, context, async ({ archive }, profiles) => {
@@ -64,7 +64,7 @@ export function addProfileCommand(program: Command): void {
     .description("write the profiles of an image as JSON, for other hosts")
     .argument("<ARCHIVE|IMAGE>")
     .option("-o, --output <file>", "default: standard output");
-  withCommonOptions(withInsecureRegistryOption(exported), { json: false });
+  withCommonOptions(withRegistryHostOptions(exported), { json: false });
   exported.action(async (name: string, options: CommonOptions & { output?: string }) => {
     await withProfiles(name, createContext(options), async (_opened, profiles) => {
       if (profiles.profiles.length === 0)
@@ -88,7 +88,7 @@ export function addProfileCommand(program: Command): void {
     )
     .argument("<ARCHIVE|IMAGE>")
     .argument("<FILE>", "- for standard input");
-  withCommonOptions(withInsecureRegistryOption(imported));
+  withCommonOptions(withRegistryHostOptions(imported));
   imported.action(async (name: string, file: string, options: CommonOptions) => {
     const context = createContext(options);
     const { parseProfiles } = await import("../profile/start-profile.js");
@@ -116,7 +116,7 @@ export function addProfileCommand(program: Command): void {
     .command("rm")
     .description("forget the profiles of an image")
     .argument("<ARCHIVE|IMAGE>");
-  withCommonOptions(withInsecureRegistryOption(removed));
+  withCommonOptions(withRegistryHostOptions(removed));
   removed.action(async (name: string, options: CommonOptions) => {
     const context = createContext(options);
     await withProfiles(name, context, async ({ archive }) => {

@@ -8,7 +8,13 @@ import path from "node:path";
 import { SkimError } from "../base/errors.js";
 
 /** Where credentials and certificates are, for a process that works in another directory. */
-const pathVariables = ["SKIM_CONFIG", "DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"];
+const pathVariables = [
+  "SKIM_CONFIG",
+  "DOCKER_CONFIG",
+  "REGISTRY_AUTH_FILE",
+  "NODE_EXTRA_CA_CERTS",
+  "SSL_CERT_FILE",
+];
 
 /** Threads of libuv's pool: writes to the cache, inflating ahead of need and filling take five, the rest is for who waits. */
 const poolThreads = 8;
