@@ -27,6 +27,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add<skim::treeOpen>(exports, "treeOpen");
   add<skim::cacheOpen>(exports, "cacheOpen");
   add<skim::cacheVerified>(exports, "cacheVerified");
+  add<skim::cacheUsed>(exports, "cacheUsed");
   add<skim::cacheClose>(exports, "cacheClose");
   add<skim::sessionStart>(exports, "sessionStart");
   add<skim::sessionAttach>(exports, "sessionAttach");
@@ -49,6 +50,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add<skim::duplicateOnto>(exports, "duplicateOnto");
   add<skim::receiveDescriptor>(exports, "receiveDescriptor");
   add<skim::tryLock>(exports, "tryLock");
+  add<skim::punchHole>(exports, "punchHole");
   add<skim::makeNode>(exports, "mknod");
   add<skim::getXattr>(exports, "getXattr");
   add<skim::setXattr>(exports, "setXattr");

@@ -65,6 +65,14 @@ std::shared_ptr<CachedLayer> openCache(const Napi::CallbackInfo& info, size_t po
   return layer;
 }
 
+// The bytes themselves, not a copy; they outlive the handle as long as JavaScript looks at them.
+Napi::Value shared(Napi::Env env, std::shared_ptr<std::atomic<uint8_t>[]> bytes, size_t count) {
+  auto* owner = new std::shared_ptr<std::atomic<uint8_t>[]>(std::move(bytes));
+  auto buffer = Napi::ArrayBuffer::New(
+      env, owner->get(), count, [](Napi::Env, void*, std::shared_ptr<std::atomic<uint8_t>[]>* hint) { delete hint; }, owner);
+  return Napi::Uint8Array::New(env, count, buffer, 0);
+}
+
 // Calls JavaScript with what has happened. Runs on its thread; after "ended" never again.
 void deliver(SessionObject* object, Napi::Env env, Napi::Function callback) {
   const std::vector<uint32_t> events = object->session->events().takeAll();
@@ -130,12 +138,12 @@ Napi::Value cacheOpen(const Napi::CallbackInfo& info) {
 
 Napi::Value cacheVerified(const Napi::CallbackInfo& info) {
   const auto layer = openCache(info, 0);
-  // The memory outlives the handle as long as JavaScript looks at it.
-  auto* owner = new std::shared_ptr<std::atomic<uint8_t>[]>(layer->verifiedBytes());
-  auto buffer = Napi::ArrayBuffer::New(
-      info.Env(), owner->get(), layer->spanCount(),
-      [](Napi::Env, void*, std::shared_ptr<std::atomic<uint8_t>[]>* hint) { delete hint; }, owner);
-  return Napi::Uint8Array::New(info.Env(), layer->spanCount(), buffer, 0);
+  return shared(info.Env(), layer->verifiedBytes(), layer->spanCount());
+}
+
+Napi::Value cacheUsed(const Napi::CallbackInfo& info) {
+  const auto layer = openCache(info, 0);
+  return shared(info.Env(), layer->usedBytes(), layer->spanCount());
 }
 
 Napi::Value cacheClose(const Napi::CallbackInfo& info) {

@@ -10,6 +10,7 @@ Napi::Value treeOpen(const Napi::CallbackInfo& info);
 
 Napi::Value cacheOpen(const Napi::CallbackInfo& info);
 Napi::Value cacheVerified(const Napi::CallbackInfo& info);
+Napi::Value cacheUsed(const Napi::CallbackInfo& info);
 Napi::Value cacheClose(const Napi::CallbackInfo& info);
 
 Napi::Value sessionStart(const Napi::CallbackInfo& info);

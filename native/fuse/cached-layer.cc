@@ -40,6 +40,7 @@ CachedLayer::CachedLayer(int dataFd, int mapFd, std::span<const uint8_t> spanRec
     std::memcpy(spans_[i].sha256.data(), record + digestAt, spans_[i].sha256.size());
   }
   verified_.reset(new std::atomic<uint8_t>[count]());
+  used_.reset(new std::atomic<uint8_t>[count]());
 }
 
 bool CachedLayer::read(uint64_t offset, uint8_t* into, size_t length) const {
@@ -68,6 +69,7 @@ CachedLayer::Check CachedLayer::verify(uint32_t span, std::vector<uint8_t>& byte
   hash.update(bytes);
   if (hash.finish() != wanted.sha256) return Check::damaged;
   verified_[span].store(1, std::memory_order_release);
+  noteUse(span);
   return Check::verified;
 }
 

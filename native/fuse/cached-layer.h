@@ -7,6 +7,9 @@
 //
 // Which spans are in the file at all is read from the presence map with pread(2), one byte, once a span: mapping it would save
 // nothing and would kill the process where somebody truncates it.
+//
+// Threads note which spans they read, for the eviction by use; JavaScript takes the notes away about once a minute. Nothing is ever punched out of the files
+// that an object of this class has open: it holds the lock on the map's open file description until it is destroyed (src/cache/layer-eviction.ts).
 
 #pragma once
 
@@ -33,6 +36,11 @@ class CachedLayer {
   // True from the moment on that the bytes of the span are known to be right. Spans count from 0 within the layer.
   bool isVerified(uint32_t span) const { return verified_[span].load(std::memory_order_acquire) == 1; }
 
+  // Notes that the span was read. Written once between two looks of JavaScript, so that threads do not fight for the cache line.
+  void noteUse(uint32_t span) {
+    if (used_[span].load(std::memory_order_relaxed) == 0) used_[span].store(1, std::memory_order_relaxed);
+  }
+
   // Fills `into` with `length` bytes of the layer from `offset` on; false where the file does not have them (any more).
   bool read(uint64_t offset, uint8_t* into, size_t length) const;
 
@@ -48,6 +56,8 @@ class CachedLayer {
 
   // One byte a span: 1 verified. For JavaScript, with an owner that keeps it.
   std::shared_ptr<std::atomic<uint8_t>[]> verifiedBytes() const { return verified_; }
+  // One byte a span: 1 read since JavaScript has set it to 0.
+  std::shared_ptr<std::atomic<uint8_t>[]> usedBytes() const { return used_; }
 
  private:
   struct Span {
@@ -60,6 +70,7 @@ class CachedLayer {
   UniqueFd map_;
   std::vector<Span> spans_;
   std::shared_ptr<std::atomic<uint8_t>[]> verified_;
+  std::shared_ptr<std::atomic<uint8_t>[]> used_;
 };
 
 }  // namespace skim

@@ -65,7 +65,9 @@ void Session::touch(const std::vector<ReadSlice>& slices) {
 std::shared_ptr<CachedLayer> Session::verifiedIn(const ReadSlice& slice) const {
   auto cache = layers_[slice.layer].load();
   const bool isVerified = cache && slice.localSpan < cache->spanCount() && cache->isVerified(slice.localSpan);
-  return isVerified ? cache : nullptr;
+  if (!isVerified) return nullptr;
+  cache->noteUse(slice.localSpan);
+  return cache;
 }
 
 // Answers with pages of the cache files, where these have every byte of the read.

@@ -14,6 +14,7 @@ Napi::Value duplicateOnto(const Napi::CallbackInfo& info);
 Napi::Value receiveDescriptor(const Napi::CallbackInfo& info);
 
 Napi::Value tryLock(const Napi::CallbackInfo& info);
+Napi::Value punchHole(const Napi::CallbackInfo& info);
 Napi::Value makeNode(const Napi::CallbackInfo& info);
 Napi::Value setTimes(const Napi::CallbackInfo& info);
 

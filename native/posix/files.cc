@@ -1,10 +1,11 @@
-// System calls on files, made directly on the JavaScript thread.
+// System calls on files, made directly on the JavaScript thread; but for punchHole, which may wait for the disk.
 
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "pool-call.h"
 #include "posix/arguments.h"
 #include "posix/bindings.h"
 
@@ -16,6 +17,21 @@ Napi::Value tryLock(const Napi::CallbackInfo& info) {
   if (flock(fd, operation) == 0) return Napi::Boolean::New(info.Env(), true);
   if (errno == EWOULDBLOCK) return Napi::Boolean::New(info.Env(), false);
   throw systemError(errno, "flock");
+}
+
+Napi::Value punchHole(const Napi::CallbackInfo& info) {
+  const auto fd = static_cast<int>(integerArgument(info, 0, 0, INT32_MAX));
+  const auto offset = static_cast<off_t>(integerArgument(info, 1, 0, safeIntegerMax));
+  const auto length = static_cast<off_t>(integerArgument(info, 2, 1, safeIntegerMax));
+  auto work = [=]() -> bool {
+    while (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length) != 0) {
+      if (errno == EOPNOTSUPP) return false;
+      if (errno != EINTR) throw systemError(errno, "fallocate");
+    }
+    return true;
+  };
+  return PoolCall<bool>::start(info.Env(), {}, std::move(work),
+                               [](Napi::Env env, bool& punched) -> Napi::Value { return Napi::Boolean::New(env, punched); });
 }
 
 Napi::Value makeNode(const Napi::CallbackInfo& info) {

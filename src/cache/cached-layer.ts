@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Digest } from "../image/digest.js";
 import { SPAN_RECORD_BYTES } from "../native/binding.js";
+import { SPAN_ENTRY_BYTES } from "./presence-map.js";
 
 /** What the cache must know of a layer. Spans are counted from 0 within the layer and follow each other without gap. */
 export interface CachedLayer {
@@ -17,18 +18,23 @@ export interface CachedSpan {
   readonly sha256: Uint8Array;
 }
 
+/** Length (u32, little endian) and sha256 of every span. */
+export function spanTableOf(layer: CachedLayer): Buffer {
+  const table = Buffer.allocUnsafe(layer.spanCount * SPAN_ENTRY_BYTES);
+  for (let index = 0; index < layer.spanCount; index++) {
+    const span = layer.span(index);
+    table.writeUInt32LE(span.uncompressedLength, index * SPAN_ENTRY_BYTES);
+    table.set(span.sha256, index * SPAN_ENTRY_BYTES + 4);
+  }
+  return table;
+}
+
 /**
- * What tells apart two ways to cut a layer: sha256 over the length (u32, little endian) and the sha256 of every span. Layers with the
+ * What tells apart two ways to cut a layer: sha256 over the length and sha256 of every span. Layers with the
  * same layout have the same bytes, whatever the archives say that name them.
  */
 export function layoutOf(layer: CachedLayer): Buffer {
-  const table = Buffer.allocUnsafe(layer.spanCount * 36);
-  for (let index = 0; index < layer.spanCount; index++) {
-    const span = layer.span(index);
-    table.writeUInt32LE(span.uncompressedLength, index * 36);
-    table.set(span.sha256, index * 36 + 4);
-  }
-  return createHash("sha256").update(table).digest();
+  return createHash("sha256").update(spanTableOf(layer)).digest();
 }
 
 /** The spans of a layer as native code takes them: records as in the archive (FORMAT.md, "spans") with offset, length and sha256 filled in. */

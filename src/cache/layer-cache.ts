@@ -14,19 +14,29 @@
 import { webcrypto } from "node:crypto";
 import { readSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
-import { describeError, invariant } from "../base/errors.js";
+import { describeError, invariant, systemErrorCode } from "../base/errors.js";
 import type { Logger } from "../base/logger.js";
 import { SingleFlight } from "../base/single-flight.js";
 import type { CacheHandle, NativeBinding } from "../native/binding.js";
-import { type CachedLayer, spanRecordsOf } from "./cached-layer.js";
+import { type CachedLayer, spanRecordsOf, spanTableOf } from "./cached-layer.js";
 import { type LayerFileLayout, type LayerFiles, openLayerFiles } from "./layer-files.js";
-import { MAP_HEADER_BYTES } from "./presence-map.js";
+import { SpanState, stateAt } from "./presence-map.js";
+import { type Clock, writeUse } from "./use-times.js";
 
 export interface LayerCacheOptions {
   readonly logger: Logger;
-  readonly native: Pick<NativeBinding, "cacheOpen" | "cacheVerified" | "cacheClose">;
+  readonly native: Pick<
+    NativeBinding,
+    "cacheOpen" | "cacheVerified" | "cacheUsed" | "cacheClose" | "tryLock"
+  >;
   /** How long the disk is left alone after it failed. */
   readonly retryAfterMs: number;
+  readonly clock: Clock;
+  /** False while nothing more may be written, because the disk is needed by others. */
+  mayWrite(): boolean;
+  /** A span was written, or could not be for want of room. */
+  onWritten(bytes: number): void;
+  onFull(): void;
 }
 
 /** The files of a layer while they are open, as JavaScript and as native threads read them. */
@@ -39,13 +49,15 @@ interface OpenFiles {
    * Atomics; it belongs to the files, and goes with them.
    */
   readonly verified: Uint8Array;
+  /** 1 for each span that was used since that was last written down; as `verified` otherwise. */
+  readonly used: Uint8Array;
 }
 
 /** Is told of the files of a layer when they are opened, and with undefined when they are given up. */
 export type FilesListener = (handle: CacheHandle | undefined) => void;
 
-const presentByte = Uint8Array.of(1);
-const absentByte = Uint8Array.of(0);
+const presentByte = Uint8Array.of(SpanState.present);
+const absentByte = Uint8Array.of(SpanState.absent);
 
 export class LayerCache {
   readonly #layer: CachedLayer;
@@ -68,7 +80,7 @@ export class LayerCache {
     this.#cacheDir = cacheDir;
     this.#layer = layer;
     const { digest, uncompressedBytes, spanCount } = layer;
-    this.#fileLayout = { digest, uncompressedBytes, spanCount, layout };
+    this.#fileLayout = { digest, uncompressedBytes, spanCount, layout, spanTable: () => spanTableOf(layer) };
     this.#options = options;
   }
 
@@ -84,9 +96,10 @@ export class LayerCache {
     if (this.#open || this.#closed || performance.now() < this.#openAgainAtMs) return;
     await this.#opening.run("files", async () => {
       try {
-        const files = await openLayerFiles(this.#cacheDir, this.#fileLayout);
+        const files = await openLayerFiles(this.#cacheDir, this.#fileLayout, this.#options.native);
         if (this.#closed) return await files.close();
         this.#use(files);
+        if (files.writable) await writeUse(files.map, [], this.#options.clock());
         if (!files.writable) this.#writeAgainAtMs = this.#report(undefined, "it can only be read");
       } catch (error) {
         this.#openAgainAtMs = this.#report(error, "its files cannot be opened");
@@ -98,7 +111,10 @@ export class LayerCache {
   get accepts(): boolean {
     const now = performance.now();
     return (
-      !this.#closed && now >= this.#writeAgainAtMs && (this.#open !== undefined || now >= this.#openAgainAtMs)
+      !this.#closed &&
+      now >= this.#writeAgainAtMs &&
+      (this.#open !== undefined || now >= this.#openAgainAtMs) &&
+      this.#options.mayWrite()
     );
   }
 
@@ -106,13 +122,14 @@ export class LayerCache {
   has(span: number): boolean {
     const open = this.#open;
     if (!open) return false;
-    if (isVerified(open, span)) return true;
+    return isVerified(open, span) || this.#state(open, span) === SpanState.present;
+  }
+
+  #state(open: OpenFiles, span: number): number {
     try {
-      const count = readSync(open.files.map.fd, this.#probe, 0, 1, MAP_HEADER_BYTES + span);
-      return count === 1 && this.#probe[0] === 1;
-    } catch {
-      return false;
-    }
+      if (readSync(open.files.map.fd, this.#probe, 0, 1, stateAt(span)) === 1) return this.#probe[0]!;
+    } catch {}
+    return SpanState.absent;
   }
 
   /**
@@ -123,6 +140,7 @@ export class LayerCache {
     const open = this.#open;
     if (!open || !isVerified(open, span)) return false;
     const offset = this.#layer.span(span).uncompressedOffset + spanOffset;
+    noteUse(open, span);
     try {
       if (readSync(open.files.data.fd, into, 0, into.length, offset) === into.length) return true;
       this.#abandon(open, "the data file was truncated");
@@ -152,12 +170,14 @@ export class LayerCache {
         const digest = whole && (await webcrypto.subtle.digest("SHA-256", bytes));
         if (digest && Buffer.from(digest).equals(sha256)) {
           Atomics.store(open.verified, span, 1);
+          noteUse(open, span);
           return bytes;
         }
         if (!whole) this.#abandon(open, "the data file was truncated");
         this.#warn({ span }, "cached span is damaged, fetching it again");
       } catch (error) {
-        if (this.#closed) return "absent";
+        // Files that were let go of meanwhile are no sign of damage.
+        if (this.#open !== open) return "absent";
         this.#warn({ span, error: describeError(error) }, "cached span cannot be read, fetching it again");
       }
       await this.drop(span);
@@ -167,29 +187,34 @@ export class LayerCache {
   }
 
   /**
-   * Stores a span whose digest the caller has checked. False where it could not be. Never throws. `bytes` must not change before
-   * it settles.
+   * Stores a span whose digest the caller has checked. False where the disk did not take it; a span that is being evicted is not stored, which is no failure.
+   * Never throws. `bytes` must not change before it settles.
    */
   async write(span: number, bytes: Uint8Array): Promise<boolean> {
     const { uncompressedOffset, uncompressedLength } = this.#layer.span(span);
     invariant(bytes.length === uncompressedLength, "a span is written to the cache whole");
     if (!this.accepts) return false;
-    this.releaseDeleted();
+    this.releaseStale();
     if (this.#open && isVerified(this.#open, span)) return true;
     if (this.#open?.files.writable === false) this.#abandon(this.#open, "they could only be read");
     await this.open();
     const open = this.#open;
     if (!open?.files.writable) return false;
+    // A hole may be punched there at any time. The state cannot come to be while these files are open, see presence-map.ts.
+    if (this.#state(open, span) === SpanState.evicting) return true;
     try {
       await writeFully(open.files.data, bytes, uncompressedOffset);
-      await writeFully(open.files.map, presentByte, MAP_HEADER_BYTES + span);
+      await writeFully(open.files.map, presentByte, stateAt(span));
     } catch (error) {
       // Files that were closed meanwhile are no sign of a failing disk.
       if (this.#open === open) this.#writeAgainAtMs = this.#report(error, "it cannot be written");
+      if (systemErrorCode(error) === "ENOSPC") this.#options.onFull();
       return false;
     }
     Atomics.store(open.verified, span, 1);
+    noteUse(open, span);
     this.#failing = false;
+    this.#options.onWritten(bytes.length);
     return true;
   }
 
@@ -200,23 +225,42 @@ export class LayerCache {
     Atomics.store(open.verified, span, 0);
     if (!open.files.writable) return;
     // A failure leaves the span to be found damaged once more, by the next process.
-    await writeFully(open.files.map, absentByte, MAP_HEADER_BYTES + span).catch(() => {});
+    await writeFully(open.files.map, absentByte, stateAt(span)).catch(() => {});
   }
 
-  /** Lets go of files that somebody deleted or truncated: their space is taken until then. Cheap; to be called now and then. */
-  releaseDeleted(): void {
+  /**
+   * Lets go of files that somebody deleted or truncated, whose space is taken until then, and goes on to the map that spans were taken out
+   * of for eviction, which waits until then. Cheap; to be called every few seconds.
+   */
+  releaseStale(): void {
     const open = this.#open;
     if (!open) return;
     try {
-      if (!open.files.areWhole()) this.#abandon(open, "they were deleted or truncated");
+      const staleness = open.files.staleness();
+      if (staleness === "deleted") this.#abandon(open, "they were deleted or truncated");
+      if (staleness === "replaced") {
+        this.#abandon(open, "spans are evicted from them");
+        void this.open();
+      }
     } catch (error) {
       this.#abandon(open, describeError(error));
     }
   }
 
+  /** Writes down which spans were used since this was last called. Never throws: without it they only seem older than they are. */
+  async recordUse(): Promise<void> {
+    const open = this.#open;
+    if (!open?.files.writable) return;
+    const spans: number[] = [];
+    for (let span = 0; span < open.used.length; span++)
+      if (Atomics.load(open.used, span) === 1 && Atomics.exchange(open.used, span, 0) === 1) spans.push(span);
+    if (spans.length > 0) await writeUse(open.files.map, spans, this.#options.clock(), this.#layer.spanCount);
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     await this.#opening.run("files", async () => {});
+    await this.recordUse();
     if (this.#open) this.#letGo(this.#open);
     await this.#closing;
   }
@@ -224,7 +268,12 @@ export class LayerCache {
   #use(files: LayerFiles): void {
     const { native } = this.#options;
     const handle = native.cacheOpen(files.data.fd, files.map.fd, spanRecordsOf(this.#layer));
-    this.#open = { files, handle, verified: native.cacheVerified(handle) };
+    this.#open = {
+      files,
+      handle,
+      verified: native.cacheVerified(handle),
+      used: native.cacheUsed(handle),
+    };
     for (const listener of this.#listeners) listener(handle);
   }
 
@@ -259,6 +308,11 @@ export class LayerCache {
 
 function isVerified(open: OpenFiles, span: number): boolean {
   return Atomics.load(open.verified, span) === 1;
+}
+
+/** Looked at first: threads that read the same span should not fight for the byte. */
+function noteUse(open: OpenFiles, span: number): void {
+  if (Atomics.load(open.used, span) === 0) Atomics.store(open.used, span, 1);
 }
 
 async function readFully(file: FileHandle, into: Uint8Array, offset: number): Promise<boolean> {

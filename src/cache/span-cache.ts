@@ -2,25 +2,32 @@
  * The disk cache: uncompressed layers as sparse files, shared by all images, mounts and processes of a host.
  *
  * Layout of the directory in layer-files.ts, the rules of one layer in layer-cache.ts. Nothing in it is needed: it may be deleted at any
- * time, also in part and under running mounts, and nothing is ever synced to disk. No locks are taken: a span's byte in the presence
- * map is set after its bytes were written, processes that share a data file only ever write the same bytes to it, and
- * each process verifies a span before it uses it for the first time.
+ * time, also in part and under running mounts, and nothing is ever synced to disk. Readers and writers do not wait for each other: a span's byte in the
+ * presence map is set after its bytes were written, processes that share a data file only ever write the same bytes to it, and
+ * each process verifies a span before it uses it for the first time. What a limit takes away is told in evictor.ts.
  */
 import type { Logger } from "../base/logger.js";
 import { silentLogger } from "../base/logger.js";
 import { loadNative } from "../native/load.js";
 import { type CachedLayer, layoutOf } from "./cached-layer.js";
 import { LayerCache } from "./layer-cache.js";
+import type { Clock } from "./use-times.js";
 
 /** Long enough that a full disk costs nothing, short enough that the cache works again soon after somebody made room. */
 const retryAfterMsDefault = 30_000;
-/** How often open files are looked at for having been deleted: until they are closed their space is taken. */
-const releaseIntervalMs = 30_000;
+/** How often open files are looked at for having been deleted or replaced: until they are closed their space is taken. */
+const releaseIntervalMs = 5_000;
+/** Fine enough to tell cold from warm, rare enough to cost nothing. */
+const recordUseIntervalMs = 60_000;
 
 export interface SpanCacheOptions {
   readonly logger?: Logger;
   /** How long a layer goes without the disk after that has failed. */
   readonly retryAfterMs?: number;
+  /** Default: Date.now. */
+  readonly clock?: Clock;
+  /** Is told of every span that was written, and of a disk that is full (0 bytes). */
+  readonly onWritten?: (bytes: number, isFull: boolean) => void;
 }
 
 export class SpanCache {
@@ -28,8 +35,11 @@ export class SpanCache {
   readonly #logger: Logger;
   readonly #retryAfterMs: number;
   readonly #layers = new Map<string, LayerCache>();
-  readonly #timer: NodeJS.Timeout;
+  readonly #timers: readonly NodeJS.Timeout[];
+  readonly #options: SpanCacheOptions;
   #closed = false;
+  /** Time of performance.now(). */
+  #writeAgainAtMs = 0;
 
   /** Touches nothing yet: files are opened when a layer is first used. Close it with `close`. */
   static open(cacheDir: string, options: SpanCacheOptions = {}): SpanCache {
@@ -40,7 +50,11 @@ export class SpanCache {
     this.#cacheDir = cacheDir;
     this.#logger = options.logger ?? silentLogger;
     this.#retryAfterMs = options.retryAfterMs ?? retryAfterMsDefault;
-    this.#timer = setInterval(() => this.releaseDeleted(), releaseIntervalMs).unref();
+    this.#options = options;
+    this.#timers = [
+      setInterval(() => this.releaseStale(), releaseIntervalMs).unref(),
+      setInterval(() => void this.recordUse(), recordUseIntervalMs).unref(),
+    ];
   }
 
   /** The cache of a layer: the same object for the same digest and spans. Two file descriptors from its first use on, until `close`. */
@@ -53,6 +67,10 @@ export class SpanCache {
         logger: this.#logger,
         native: loadNative(),
         retryAfterMs: this.#retryAfterMs,
+        clock: this.#options.clock ?? Date.now,
+        mayWrite: () => performance.now() >= this.#writeAgainAtMs,
+        onWritten: (bytes) => this.#options.onWritten?.(bytes, false),
+        onFull: () => this.#options.onWritten?.(0, true),
       });
       this.#layers.set(key, found);
       if (this.#closed) void found.close();
@@ -60,15 +78,25 @@ export class SpanCache {
     return found;
   }
 
-  /** Closes files that were deleted under us, so that their space comes free. Done every 30 seconds anyway. */
-  releaseDeleted(): void {
-    for (const layer of this.#layers.values()) layer.releaseDeleted();
+  /** See LayerCache.releaseStale. Done every few seconds anyway. */
+  releaseStale(): void {
+    for (const layer of this.#layers.values()) layer.releaseStale();
+  }
+
+  /** See LayerCache.recordUse. Done every minute anyway. */
+  async recordUse(): Promise<void> {
+    await Promise.all([...this.#layers.values()].map((layer) => layer.recordUse()));
+  }
+
+  /** Writes nothing for so long: others need the disk. What is fetched meanwhile is served without. */
+  pauseWrites(pauseMs: number): void {
+    this.#writeAgainAtMs = performance.now() + pauseMs;
   }
 
   /** Waits for reads and writes under way and closes all files. May be called twice. */
   async close(): Promise<void> {
     this.#closed = true;
-    clearInterval(this.#timer);
+    for (const timer of this.#timers) clearInterval(timer);
     await Promise.all([...this.#layers.values()].map((layer) => layer.close()));
   }
 }

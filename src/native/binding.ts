@@ -74,6 +74,8 @@ export interface NativeBinding {
    * set and read it at any time: use Atomics.
    */
   cacheVerified(cache: CacheHandle): Uint8Array;
+  /** One byte a span: 1 where it was read since that byte was last set to 0. Shared memory as above. */
+  cacheUsed(cache: CacheHandle): Uint8Array;
   /** Lets go of the files: closed at once, or when the sessions that they are attached to let go of them. The handle is of no use any more. */
   cacheClose(cache: CacheHandle): void;
 
@@ -158,6 +160,11 @@ export interface NativeBinding {
   receiveDescriptor(socket: number): Promise<number | null>;
   /** flock(2) with LOCK_NB; false where somebody else holds it. Does not block. */
   tryLock(fd: number, exclusive: boolean): boolean;
+  /**
+   * fallocate(2), FALLOC_FL_PUNCH_HOLE: these bytes become zeros, and whole blocks of them free; the file keeps its length. False where the
+   * filesystem cannot. Thread pool: it may wait for the disk.
+   */
+  punchHole(fd: number, offset: number, length: number): Promise<boolean>;
   /** mknod(2): FIFOs, sockets and devices. `mode` with the type bits. Blocks for a local inode creation. */
   mknod(path: Uint8Array, mode: number, major: number, minor: number): void;
   /** lgetxattr(2): null where there is no such attribute. Blocks; never call it on a mount of this process. */

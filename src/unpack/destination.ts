@@ -6,11 +6,11 @@ import { randomBytes } from "node:crypto";
 import { lstat, mkdir, readdir, realpath, rename, stat } from "node:fs/promises";
 import path from "node:path";
 import { SkimError, systemErrorCode } from "../base/errors.js";
+import { type FileLock, lockFile } from "../cache/file-lock.js";
 import { findMount } from "../fuse/mount-table.js";
 import type { NativeBinding } from "../native/binding.js";
 import { removeTree } from "../overlay/remove-tree.js";
 import { findDirectoryUsers } from "./directory-users.js";
-import { type FileLock, lockFile } from "./file-lock.js";
 import { besideName, type NewStamp, readStamp, type Stamp, stampFile, writeStamp } from "./stamp.js";
 
 /**

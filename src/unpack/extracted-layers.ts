@@ -19,11 +19,11 @@ import { crc32 } from "node:zlib";
 import { z } from "zod";
 import { invariant, systemErrorCode } from "../base/errors.js";
 import type { Logger } from "../base/logger.js";
+import { lockFile, tryLockFile } from "../cache/file-lock.js";
 import { type DiffId, type Digest, digestAlgorithm, digestHex } from "../image/digest.js";
 import type { LayerIndex } from "../layer/layer-index.js";
 import { decodeLayerIndex, encodeLayerIndex } from "../layer/layer-index-codec.js";
 import type { NativeBinding } from "../native/binding.js";
-import { lockFile, tryLockFile } from "./file-lock.js";
 import { inStore } from "./layer-store-error.js";
 import { PackedLayout } from "./packed-layout.js";
 

@@ -119,7 +119,7 @@ describe("the house bans", () => {
   it("sleeping until something is ready", () => {
     const sleeps = /import \{[^}]*setTimeout[^}]*\} from "node:timers\/promises"/;
     // A wait for another process's flock(2): the kernel tells nobody when it is let go.
-    const lock = "unpack/file-lock.ts";
+    const lock = "cache/file-lock.ts";
     const sleeping = files.filter(
       (file) => sleeps.test(file.text) && roomOf(file.name) !== "registry" && file.name !== lock,
     );

@@ -200,10 +200,10 @@ test("files that were deleted under an idle cache are let go, so that their spac
   await cache.layer(layer).write(0, spans[0]!);
   // Two files, and a copy of each descriptor for native readers.
   expect(openFiles()).toHaveLength(4);
-  cache.releaseDeleted();
+  cache.releaseStale();
   expect(openFiles()).toHaveLength(4);
   await rm(layerDir(layer), { recursive: true });
-  cache.releaseDeleted();
+  cache.releaseStale();
   await expect.poll(openFiles).toEqual([]);
   expect(await cache.layer(layer).write(0, spans[0]!)).toBe(true);
   expect(existsSync(layerFile(layer, "data-"))).toBe(true);

@@ -299,8 +299,13 @@ describe("a cache that is attached", () => {
     expect(await ask(900, 200)).toEqual(layer.subarray(900, 1100));
     expect([...native.cacheVerified(cache)]).toEqual([1, 1, 0, 0]);
     expect(counters(session)).toMatchObject({ verifiedSpans: 2, cachedSpans: 0, waitedReads: 1 });
+    const used = native.cacheUsed(cache);
+    expect([...used]).toEqual([1, 1, 0, 0]);
+    used.fill(0);
+    expect(await ask(1100, 200)).toEqual(layer.subarray(1100, 1300));
+    expect([...used]).toEqual([0, 1, 0, 0]);
     expect(await ask(0, 2000)).toEqual(layer.subarray(0, 2000));
-    expect(counters(session)).toMatchObject({ verifiedSpans: 2, cachedSpans: 2, waitedReads: 1, reads: 2 });
+    expect(counters(session)).toMatchObject({ verifiedSpans: 2, cachedSpans: 3, waitedReads: 1, reads: 3 });
     expect(session.events).toEqual([]);
     native.cacheClose(cache);
     // Closed by JavaScript, and still held by the session.

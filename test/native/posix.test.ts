@@ -1,6 +1,16 @@
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, lstatSync, mkdirSync, openSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  fstatSync,
+  fsyncSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import path from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
 import { loadNative } from "../../src/native/load.js";
@@ -63,6 +73,30 @@ describe("extended attributes", () => {
     expect(() => native.setXattr(bytes(file), bytes("user.a\0b"), bytes("1"))).toThrow(
       failure("EINVAL", "lsetxattr"),
     );
+  });
+});
+
+describe("punchHole", () => {
+  it("frees whole blocks, zeroes the rest of the range and nothing else, and keeps the length", async () => {
+    const name = `${dir}/punched`;
+    writeFileSync(name, Buffer.alloc(64 * 1024, 7));
+    const fd = openSync(name, "r+");
+    try {
+      fsyncSync(fd);
+      expect(await native.punchHole(fd, 5000, 20_000)).toBe(true);
+      const expected = Buffer.alloc(64 * 1024, 7).fill(0, 5000, 25_000);
+      expect(readFileSync(name).equals(expected)).toBe(true);
+      // Blocks of 4 KiB: from 8192 up to 24576.
+      expect(fstatSync(fd).blocks * 512).toBe(64 * 1024 - 16 * 1024);
+    } finally {
+      closeSync(fd);
+    }
+  });
+
+  it("fails on a descriptor that cannot be written", async () => {
+    const fd = openSync(file, "r");
+    await expect(native.punchHole(fd, 0, 1)).rejects.toEqual(failure("EBADF", "fallocate"));
+    closeSync(fd);
   });
 });
 
