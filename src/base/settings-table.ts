@@ -1,4 +1,6 @@
 import { z } from "zod";
+import { parseByteAmount } from "./byte-amount.js";
+import { describeError } from "./errors.js";
 import { limits } from "./limits.js";
 import { mirrorsSchema } from "./mirror-settings.js";
 
@@ -23,6 +25,18 @@ function fromText<Schema extends z.ZodType>(schema: Schema) {
     schema,
   );
 }
+
+/** Kept as it was written: what a share comes to is known where the cache directory is. */
+const byteAmount = z
+  .union([z.string(), z.number().int().nonnegative()])
+  .transform(String)
+  .superRefine((text, context) => {
+    try {
+      parseByteAmount(text);
+    } catch (error) {
+      context.addIssue({ code: "custom", message: describeError(error) });
+    }
+  });
 
 const directory = z.string().min(1);
 const positiveWhole = fromText(z.number().int().positive());
@@ -74,6 +88,20 @@ export const settingsTable = {
     environment: "SKIM_MEMORY_CACHE_BYTES",
     meaning:
       "Spans kept in memory for reads that follow at once and for hosts without a usable cache directory.",
+  },
+  cacheBytesMax: {
+    schema: byteAmount.default("50%"),
+    environment: "SKIM_CACHE_BYTES_MAX",
+    flag: "--cache-bytes-max",
+    meaning:
+      "All layers in the cache directory together, as blocks on disk: an amount (20GiB) or a share of the filesystem (50%); least recently used bytes go first.",
+  },
+  cacheFreeBytesMin: {
+    schema: byteAmount.optional(),
+    environment: "SKIM_CACHE_FREE_BYTES_MIN",
+    flag: "--cache-free-bytes-min",
+    meaning:
+      "What the cache leaves free on its filesystem; default: 1 GiB, or 2 % of a filesystem below 50 GiB.",
   },
   insecureRegistries: {
     schema: z

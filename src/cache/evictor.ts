@@ -44,6 +44,9 @@ export interface EvictionRun {
   readonly bytesMax?: number;
   /** Waits for another process that is evicting; otherwise there is nothing to do while one does. */
   readonly wait?: boolean;
+  /** How long holes wait for their readers, instead of the evictor's own. */
+  readonly graceMs?: number;
+  /** Ends the waiting, and begins nothing new. */
   readonly signal?: AbortSignal;
 }
 
@@ -121,7 +124,7 @@ export class Evictor {
       if ((await layer.remove()) !== "removed") continue;
       layers.push({ kind: layer.kind, digest: layer.digest, bytes: layer.diskBytes });
     }
-    const spans = await this.#evictSpans(plan.spans, run.signal);
+    const spans = await this.#evictSpans(plan.spans, run);
     const after = await this.#look(run);
     const report = {
       ...reportOf(after.plan, after.limits, after.space),
@@ -142,11 +145,12 @@ export class Evictor {
 
   async #evictSpans(
     chosen: readonly LayerSpans[],
-    signal: AbortSignal | undefined,
+    { signal, graceMs = this.#options.graceMs ?? graceMsDefault }: EvictionRun,
   ): Promise<EvictionReport["spans"][number][]> {
-    const { native, onRetired, graceMs = graceMsDefault } = this.#options;
+    const { native, onRetired } = this.#options;
     const retired: LayerSpans[] = [];
-    for (const one of chosen) if (await retireMap(one.layer.names, one.spans, native)) retired.push(one);
+    for (const one of chosen)
+      if (!signal?.aborted && (await retireMap(one.layer.names, one.spans, native))) retired.push(one);
     if (retired.length > 0) onRetired?.();
     const giveUpMs = performance.now() + graceMs;
     const evicted: EvictionReport["spans"][number][] = [];
@@ -198,8 +202,10 @@ function reportOf(
   };
 }
 
-/** Of the filesystem that `directory` is on. */
+/** Of the filesystem that `directory` is on, or will be made on. */
 export async function filesystemSpace(directory: string): Promise<FilesystemSpace> {
+  const parent = path.dirname(directory);
+  if (parent !== directory && !(await isDirectory(directory))) return await filesystemSpace(parent);
   const { bsize, blocks, bavail } = await statfs(directory);
   return { totalBytes: bsize * blocks, freeBytes: bsize * bavail };
 }

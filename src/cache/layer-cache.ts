@@ -32,6 +32,7 @@ export interface LayerCacheOptions {
   /** How long the disk is left alone after it failed. */
   readonly retryAfterMs: number;
   readonly clock: Clock;
+  readonly recordsUse: boolean;
   /** False while nothing more may be written, because the disk is needed by others. */
   mayWrite(): boolean;
   /** A span was written, or could not be for want of room. */
@@ -99,7 +100,7 @@ export class LayerCache {
         const files = await openLayerFiles(this.#cacheDir, this.#fileLayout, this.#options.native);
         if (this.#closed) return await files.close();
         this.#use(files);
-        if (files.writable) await writeUse(files.map, [], this.#options.clock());
+        if (files.writable && this.#options.recordsUse) await writeUse(files.map, [], this.#options.clock());
         if (!files.writable) this.#writeAgainAtMs = this.#report(undefined, "it can only be read");
       } catch (error) {
         this.#openAgainAtMs = this.#report(error, "its files cannot be opened");
@@ -250,7 +251,7 @@ export class LayerCache {
   /** Writes down which spans were used since this was last called. Never throws: without it they only seem older than they are. */
   async recordUse(): Promise<void> {
     const open = this.#open;
-    if (!open?.files.writable) return;
+    if (!open?.files.writable || !this.#options.recordsUse) return;
     const spans: number[] = [];
     for (let span = 0; span < open.used.length; span++)
       if (Atomics.load(open.used, span) === 1 && Atomics.exchange(open.used, span, 0) === 1) spans.push(span);

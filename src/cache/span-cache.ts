@@ -26,6 +26,10 @@ export interface SpanCacheOptions {
   readonly retryAfterMs?: number;
   /** Default: Date.now. */
   readonly clock?: Clock;
+  /** False for who looks at everything: what is only checked has not been used. Default: true. */
+  readonly recordsUse?: boolean;
+  /** False while nothing more should be written. */
+  readonly mayWrite?: () => boolean;
   /** Is told of every span that was written, and of a disk that is full (0 bytes). */
   readonly onWritten?: (bytes: number, isFull: boolean) => void;
 }
@@ -68,7 +72,8 @@ export class SpanCache {
         native: loadNative(),
         retryAfterMs: this.#retryAfterMs,
         clock: this.#options.clock ?? Date.now,
-        mayWrite: () => performance.now() >= this.#writeAgainAtMs,
+        recordsUse: this.#options.recordsUse ?? true,
+        mayWrite: () => performance.now() >= this.#writeAgainAtMs && (this.#options.mayWrite?.() ?? true),
         onWritten: (bytes) => this.#options.onWritten?.(bytes, false),
         onFull: () => this.#options.onWritten?.(0, true),
       });

@@ -1,7 +1,6 @@
 /** The layers in the span cache, as a process finds them that knows of no archive: everything is said by their maps. */
-import { readdir, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import path from "node:path";
-import { systemErrorCode } from "../base/errors.js";
 import { isDigest } from "../image/digest.js";
 import {
   type EvictionNative,
@@ -13,9 +12,7 @@ import {
 import { type LayerFileNames, layerFileNames, removeLeftovers } from "./layer-files.js";
 import type { PresenceMap } from "./presence-map.js";
 import { SpanState } from "./presence-map.js";
-import type { LayerStock, StoredLayer } from "./stored-layer.js";
-
-const blockBytes = 512;
+import { blockBytes, type LayerStock, namesIn, type StoredLayer } from "./stored-layer.js";
 
 export interface SpanLayer extends StoredLayer {
   readonly kind: "spans";
@@ -97,16 +94,5 @@ export class SpanLayers implements LayerStock {
       evicting,
       remove: () => removeUnusedLayer(names, this.#native),
     };
-  }
-}
-
-/** Nothing where there is no such directory. */
-async function namesIn(directory: string): Promise<string[]> {
-  try {
-    return (await readdir(directory)).sort();
-  } catch (error) {
-    const code = systemErrorCode(error);
-    if (code === "ENOENT" || code === "ENOTDIR") return [];
-    throw error;
   }
 }

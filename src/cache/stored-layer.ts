@@ -1,4 +1,6 @@
 /** What eviction and `skim cache ls` know of a layer on disk, whichever store keeps it. */
+import { readdir } from "node:fs/promises";
+import { systemErrorCode } from "../base/errors.js";
 import type { Removal } from "./layer-eviction.js";
 
 export interface StoredLayer {
@@ -20,4 +22,18 @@ export interface LayerStock {
   list(): Promise<StoredLayer[]>;
   /** Removes what processes that were killed have left. `nowMs`: since 1970. Resolves to the number of files and directories that went. */
   removeLeftovers(nowMs: number): Promise<number>;
+}
+
+/** Unit of st_blocks (stat(2)). */
+export const blockBytes = 512;
+
+/** Sorted; nothing where there is no such directory. */
+export async function namesIn(directory: string): Promise<string[]> {
+  try {
+    return (await readdir(directory)).sort();
+  } catch (error) {
+    const code = systemErrorCode(error);
+    if (code === "ENOENT" || code === "ENOTDIR") return [];
+    throw error;
+  }
 }

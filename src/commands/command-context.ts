@@ -29,6 +29,8 @@ export interface CommonOptions {
   cacheDir?: string;
   runDir?: string;
   config?: string;
+  cacheBytesMax?: string;
+  cacheFreeBytesMin?: string;
   insecureRegistry?: string[];
   mirror?: string[];
   spanSize?: number;
@@ -47,6 +49,14 @@ export function withCommonOptions(command: Command, options: { json?: boolean | 
     .option(
       "--cache-dir <dir>",
       "archives, layer indexes and cached data (SKIM_CACHE_DIR; default /var/lib/skim)",
+    )
+    .option(
+      "--cache-bytes-max <amount>",
+      "what the layers in the cache may take: 20GiB, 50% of the disk (SKIM_CACHE_BYTES_MAX; default 50%)",
+    )
+    .option(
+      "--cache-free-bytes-min <amount>",
+      "what the cache leaves free on its disk (SKIM_CACHE_FREE_BYTES_MIN; default 1GiB, or 2% of a small disk)",
     )
     .option("--run-dir <dir>", "records of what is mounted (SKIM_RUN_DIR; default /run/skim)")
     .option("--config <file>", "settings file (SKIM_CONFIG; default /etc/skim/config.json)");
@@ -105,6 +115,8 @@ export function createContext(options: CommonOptions): CommandContext {
   const given: SettingsInput = {};
   if (options.cacheDir !== undefined) given.cacheDir = options.cacheDir;
   if (options.runDir !== undefined) given.runDir = options.runDir;
+  if (options.cacheBytesMax !== undefined) given.cacheBytesMax = options.cacheBytesMax;
+  if (options.cacheFreeBytesMin !== undefined) given.cacheFreeBytesMin = options.cacheFreeBytesMin;
   if (options.insecureRegistry !== undefined) given.insecureRegistries = options.insecureRegistry;
   if (options.mirror !== undefined) given.mirrors = parseMirrors(options.mirror);
   if (options.spanSize !== undefined) given.spanBytes = options.spanSize;

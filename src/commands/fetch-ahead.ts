@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { parseByteCount } from "../base/byte-count.js";
+import { parseByteAmount } from "../base/byte-amount.js";
 import type { BackgroundFillMode, FetchAheadOptions, PrefetchMode } from "../mount/fetch-ahead.js";
 
 /** As prefetchModes; that module is not loaded for the sake of a help text. */
@@ -25,7 +25,7 @@ export function withFetchAheadOptions(command: Command): Command {
     .addOption(
       new Option(
         "--background-fill <off|idle|RATE>",
-        "fetch the rest of the image: never, while nobody reads, or with that many bytes a second (e.g. 20M)",
+        "fetch the rest of the image: never, while nobody reads, or with that many bytes a second (e.g. 20MB)",
       )
         .argParser(parseFill)
         .default("off"),
@@ -38,10 +38,19 @@ export function withFetchAheadOptions(command: Command): Command {
 
 function parseFill(text: string): BackgroundFillMode {
   if (text === "off" || text === "idle") return text;
-  const rate = parseByteCount(text);
-  if (rate === undefined || rate <= 0)
-    throw new InvalidArgumentError("off, idle, or bytes a second such as 20M.");
+  const rate = bytesPerSecond(text);
+  if (!rate) throw new InvalidArgumentError("off, idle, or bytes a second such as 20MB.");
   return rate;
+}
+
+/** Undefined for what is no amount of bytes. */
+function bytesPerSecond(text: string): number | undefined {
+  try {
+    const amount = parseByteAmount(text);
+    return "bytes" in amount ? amount.bytes : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 export function fetchAheadRequest(options: FetchAheadCommandOptions): FetchAheadOptions {

@@ -3,12 +3,12 @@ import type { Archive } from "../archive/archive.js";
 import type { Logger } from "../base/logger.js";
 import type { Settings } from "../base/settings.js";
 import { UndoStack } from "../base/undo-stack.js";
-import { SpanCache } from "../cache/span-cache.js";
 import { type Content, openContent } from "../content/content.js";
 import { parseReference, withDigest } from "../image/reference.js";
 import { loadNative } from "../native/load.js";
 import type { ImageSource } from "../registry/image-source.js";
 import { openImageSource } from "../registry/open-image-source.js";
+import { openDiskCache } from "./disk-cache.js";
 
 export interface ImageContentOptions {
   /** Stays the caller's. */
@@ -35,13 +35,13 @@ export async function openImageContent(options: ImageContentOptions): Promise<Im
     const pinned = withDigest(parseReference(options.source), archive.identity.manifestDigest);
     const source = await openImageSource(pinned, { settings, logger });
     undo.defer(() => source.close());
-    const cache = await SpanCache.open(settings.cacheDir, { logger });
+    const cache = openDiskCache(settings, logger);
     undo.defer(() => cache.close());
     const { readAhead = true } = options;
     const content = openContent({
       archive,
       source,
-      cache,
+      cache: cache.spans,
       native: loadNative(),
       settings,
       logger,

@@ -18,6 +18,7 @@ import { Destination, resolveDestination } from "../unpack/destination.js";
 import { type UnpackMode, unpackLayers, unpackModes } from "../unpack/layer-modes.js";
 import { type Ownership, possibleOwnership } from "../unpack/ownership.js";
 import { readStamp, type Stamp } from "../unpack/stamp.js";
+import { lookAtLimits } from "./disk-cache.js";
 import { configOf } from "./image-config.js";
 
 export interface UnpackImageOptions {
@@ -128,6 +129,7 @@ export async function unpackImage(options: UnpackImageOptions): Promise<Unpacked
         files: written.files,
         warnings: [...unpacked.warnings],
       });
+      if (unpacked.mode === "copy") await lookAtLimits(settings, logger);
       const result = {
         directory,
         ...identityOf(image),

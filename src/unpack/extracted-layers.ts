@@ -5,30 +5,39 @@
  * sha256/<diffId>/0          data of all files, as PackedLayout has it
  * sha256/<diffId>/entries    the layer's entries (layer-index-codec.ts), which end in their own sha256
  * sha256/<diffId>/complete   written last: length and CRC-32 of the data, and the boot that they were written in
- * sha256/<diffId>.lock       held by whoever extracts the layer
+ * sha256/<diffId>.lock       held by whoever extracts the layer, or removes it
  * sha256/<diffId>.<random>.tmp   being extracted, or left by a process that was killed; renamed when it is complete
  * ```
  *
  * A layer is its uncompressed bytes, so what is kept here never goes out of date. Nothing is synced: within one boot the page cache is the truth, and
- * in a later one the data are compared with their CRC-32 before they are used first. What is damaged is removed and extracted again.
+ * in a later one the data are compared with their CRC-32 before they are used first. What is damaged is removed and extracted again. Whoever has
+ * a layer open holds a shared lock on its data, and the time of `complete` says when it was last used: for eviction (extracted-stock.ts).
  */
 import { randomBytes } from "node:crypto";
-import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import {
+  type FileHandle,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  utimes,
+  writeFile,
+} from "node:fs/promises";
 import path from "node:path";
 import { crc32 } from "node:zlib";
 import { z } from "zod";
 import { invariant, systemErrorCode } from "../base/errors.js";
 import type { Logger } from "../base/logger.js";
-import { lockFile, tryLockFile } from "../cache/file-lock.js";
+import { lockFile } from "../cache/file-lock.js";
 import { type DiffId, type Digest, digestAlgorithm, digestHex } from "../image/digest.js";
 import type { LayerIndex } from "../layer/layer-index.js";
 import { decodeLayerIndex, encodeLayerIndex } from "../layer/layer-index-codec.js";
 import type { NativeBinding } from "../native/binding.js";
+import { ExtractedStock, extractedLayersDirectory, storeFormat } from "./extracted-stock.js";
 import { inStore } from "./layer-store-error.js";
 import { PackedLayout } from "./packed-layout.js";
-
-/** Goes up when PackedLayout or what the files mean changes. */
-const storeFormat = 1;
 
 const completeSchema = z.object({
   format: z.literal(storeFormat),
@@ -52,6 +61,20 @@ export interface ExtractedLayer {
 /** Reads the layer once: writes its data into the file `0` of `directory`. Resolves to the layer's index without spans, and the data's CRC-32. */
 export type ExtractLayer = (directory: FileHandle) => Promise<{ index: LayerIndex; dataCrc32: number }>;
 
+/** Whether the data of a layer are what they were when it was extracted. Reads all of them. */
+export async function checkExtractedLayer(dir: string, diffId: DiffId): Promise<boolean> {
+  const complete = await readComplete(dir);
+  const data = await open(path.join(dir, "0"), "r").catch(absent);
+  try {
+    const entries = await readFile(path.join(dir, "entries")).catch(absent);
+    const index = entries && decodeLayerIndex(entries, keyOf(diffId), 0);
+    if (!complete || !data || !index || (await data.stat()).size !== complete.dataBytes) return false;
+    return (await dataCrc32(data, index)) === complete.dataCrc32;
+  } finally {
+    await data?.close();
+  }
+}
+
 export interface ExtractedLayersOptions {
   readonly cacheDir: string;
   readonly native: Pick<NativeBinding, "tryLock">;
@@ -60,11 +83,13 @@ export interface ExtractedLayersOptions {
 
 export class ExtractedLayers {
   readonly #dir: string;
+  readonly #stock: ExtractedStock;
   readonly #native: ExtractedLayersOptions["native"];
   readonly #logger: Logger;
 
   constructor({ cacheDir, native, logger }: ExtractedLayersOptions) {
-    this.#dir = path.join(cacheDir, "layers", `v${storeFormat}`);
+    this.#dir = extractedLayersDirectory(cacheDir);
+    this.#stock = new ExtractedStock(cacheDir, native);
     this.#native = native;
     this.#logger = logger;
   }
@@ -94,17 +119,7 @@ export class ExtractedLayers {
 
   /** Removes what killed processes have left, but for layers that are being extracted now. Never rejects. */
   async sweep(): Promise<void> {
-    for (const algorithm of await readdir(this.#dir).catch(() => [])) {
-      const names = await readdir(path.join(this.#dir, algorithm)).catch(() => []);
-      const unfinished = new Set(
-        names.filter((name) => name.endsWith(".tmp")).map((name) => name.split(".")[0]!),
-      );
-      for (const hex of unfinished) {
-        const dir = path.join(this.#dir, algorithm, hex);
-        const lock = await tryLockFile(`${dir}.lock`, this.#native).catch(() => undefined);
-        if (lock) await this.#removeUnfinished(dir).finally(() => lock.release());
-      }
-    }
+    await this.#stock.removeLeftovers().catch(() => {});
   }
 
   /** With the lock of `dir` held: nobody else works in these. */
@@ -161,6 +176,8 @@ export class ExtractedLayers {
     const data = await open(path.join(dir, "0"), "r").catch(absent);
     if (data === undefined) return undefined;
     try {
+      // Not to be had where the layer is being removed just now; what comes of it then does not matter.
+      this.#native.tryLock(data.fd, false);
       const entries = await readFile(path.join(dir, "entries"));
       const index = decodeLayerIndex(entries, keyOf(diffId), 0);
       if (index !== undefined && (await data.stat()).size === complete.dataBytes) {
@@ -169,6 +186,7 @@ export class ExtractedLayers {
         const isWhole = complete.bootId === now || (await dataCrc32(data, index)) === complete.dataCrc32;
         if (isWhole) {
           if (complete.bootId !== now) await writeComplete(dir, { ...complete, bootId: now });
+          await noteUse(dir);
           return {
             index,
             layout,
@@ -214,6 +232,12 @@ async function writeComplete(dir: string, complete: Complete): Promise<void> {
   const written = `${file}.${randomBytes(6).toString("hex")}`;
   await writeFile(written, JSON.stringify(complete), { mode: 0o600 });
   await rename(written, file);
+}
+
+/** A hint: a store that cannot be written is good enough to read from. */
+async function noteUse(dir: string): Promise<void> {
+  const now = new Date();
+  await utimes(path.join(dir, "complete"), now, now).catch(() => {});
 }
 
 async function dataCrc32(data: FileHandle, { entries }: LayerIndex): Promise<number> {

@@ -1,10 +1,17 @@
 // Writes and reads the spans of a layer in a cache directory that other processes use at the same time. Arguments: the cache directory,
-// a file with the layer's bytes, the length of its spans. Prints "working" once it has begun, then {loaded, wrong, failed} as JSON.
+// a file with the layer's bytes, the length of its spans, the number of rounds, or a file whose coming ends it. Prints "working" once it has begun, then {loaded, wrong, failed} as JSON.
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
+import path from "node:path";
 import { SpanCache } from "../../dist/cache/span-cache.js";
 
-const [cacheDir, truthFile, spanBytes] = [process.argv[2], process.argv[3], Number(process.argv[4])];
+const [cacheDir, truthFile, spanBytes, end] = [
+  process.argv[2],
+  process.argv[3],
+  Number(process.argv[4]),
+  process.argv[5],
+];
+const isOver = (round) => (path.isAbsolute(end) ? existsSync(end) : round >= Number(end));
 const truth = readFileSync(truthFile);
 const sha256 = (bytes) => createHash("sha256").update(bytes).digest();
 const spans = [];
@@ -22,7 +29,9 @@ const layer = cache.layer({
 });
 const outcome = { loaded: 0, wrong: 0, failed: 0 };
 process.stdout.write("working\n");
-for (let round = 0; round < 400; round++) {
+for (let round = 0; !isOver(round); round++) {
+  // Files that are evicted from are let go of as they are in a process that lives for longer.
+  if (round % 5 === 0) cache.releaseStale();
   const span = Math.floor(Math.random() * spans.length);
   const into = Buffer.alloc(spans[span].length);
   if (!layer.readVerified(span, 0, into)) {

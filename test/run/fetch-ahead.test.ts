@@ -140,7 +140,7 @@ describe("what a start needs, fetched ahead", () => {
     expect(await host.json(["cache", "warm", image, ...spans])).toMatchObject({ fetchedBytes: 0 });
   });
 
-  it.each([["idle"], ["100M"]])(
+  it.each([["idle"], ["100MB"]])(
     "a mount fills the rest in the background (%s), and says when it is complete",
     async (how) => {
       const { lower } = await host.json<{ lower: string }>([

@@ -33,6 +33,8 @@ export interface ServerOptions {
   readonly delayMs?: number;
   /** With it the server has skim's own content and disk cache; without, it reads the layer files each time. */
   readonly cacheDir?: string;
+  /** How often the disk cache looks whether it must go on to other files; default: every 5 seconds. */
+  readonly releaseStaleEveryMs?: number;
   readonly traceOperations?: boolean;
 }
 

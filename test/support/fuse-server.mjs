@@ -78,10 +78,13 @@ const source = {
 async function cachingContent() {
   const { openContent } = await load("content/content");
   const { SpanCache } = await load("cache/span-cache");
+  const cache = SpanCache.open(options.cacheDir, { logger });
+  if (options.releaseStaleEveryMs)
+    setInterval(() => cache.releaseStale(), options.releaseStaleEveryMs).unref();
   return openContent({
     archive,
     source,
-    cache: SpanCache.open(options.cacheDir, { logger }),
+    cache,
     native: loadNative(),
     settings: { readDeadlineMs: 60_000, memoryCacheBytes: 0 },
     logger,
@@ -152,6 +155,7 @@ const commands = {
       waiting,
       brought,
       content: content.counters?.snapshot(),
+      served: sessions.at(-1).served(),
     };
   },
   async unmount({ force }) {
