@@ -8,7 +8,7 @@ import path from "node:path";
 import type { Logger } from "../base/logger.js";
 import { type EvictionPlan, type LayerSpans, planEviction, type SpaceLimits } from "./eviction-plan.js";
 import { type FileLock, lockFile, tryLockFile } from "./file-lock.js";
-import { type EvictionNative, finishEviction, retireMap } from "./layer-eviction.js";
+import { type EvictionNative, finishEviction, removeDamagedLayer, retireMap } from "./layer-eviction.js";
 import { readPins } from "./pins.js";
 import { SpanState } from "./presence-map.js";
 import { type SpanLayer, SpanLayers } from "./span-layers.js";
@@ -114,8 +114,10 @@ export class Evictor {
     const { native, logger, stocks, clock = Date.now } = this.#options;
     let leftovers = 0;
     for (const stock of [this.#spanLayers, ...stocks]) leftovers += await stock.removeLeftovers(clock());
-    for (const layer of await this.#spanLayers.list())
-      if (layer.evicting) await finishEviction(layer.names, native, { waitMsMax: 0 });
+    for (const { names, evicting } of await this.#spanLayers.list()) {
+      if (evicting) await finishEviction(names, native, { waitMsMax: 0 });
+      if (await removeDamagedLayer(names, native)) leftovers++;
+    }
 
     const { plan } = await this.#look(run);
     const layers: EvictionReport["layers"][number][] = [];

@@ -49,6 +49,21 @@ export async function removeUnusedLayer(names: LayerFileNames, native: EvictionN
   return removal ?? "busy";
 }
 
+/**
+ * Removes a layer whose map tells nothing, or speaks of an eviction that nobody can finish any more, also where it is in use: users of files without a
+ * name let go of them. Resolves to whether it was so.
+ */
+export async function removeDamagedLayer(names: LayerFileNames, native: EvictionNative): Promise<boolean> {
+  const removed = await withLayerDirectory(names.directory, native, async () => {
+    const map = await readMapFile(names.map);
+    if (map && (map.spansIn(SpanState.evicting).length === 0 || (await fileExists(names.retiredMap))))
+      return false;
+    await removeFiles(names);
+    return true;
+  });
+  return removed ?? false;
+}
+
 /** True where a process has the layer open, this one included. */
 export async function isLayerInUse(names: LayerFileNames, native: EvictionNative): Promise<boolean> {
   const inUse = await withLayerDirectory(names.directory, native, async () => {
@@ -65,7 +80,7 @@ export async function isLayerInUse(names: LayerFileNames, native: EvictionNative
   return inUse ?? false;
 }
 
-/** Step 1. False where an eviction of this layer has not been finished, or its map was damaged: then the layer was removed. */
+/** Step 1. False where an eviction of this layer has not been finished, or its map is damaged. */
 export async function retireMap(
   names: LayerFileNames,
   spans: readonly number[],
@@ -74,11 +89,8 @@ export async function retireMap(
   const retired = await withLayerDirectory(names.directory, native, async () => {
     if (await fileExists(names.retiredMap)) return false;
     const map = await readMapFile(names.map);
-    // An eviction whose retired map somebody has deleted: nobody knows any more who reads what. The files go, and their users come to notice.
-    if (!map || map.spansIn(SpanState.evicting).length > 0) {
-      await removeFiles(names);
-      return false;
-    }
+    // The second: an eviction whose retired map somebody has deleted. Nobody knows any more who reads what.
+    if (!map || map.spansIn(SpanState.evicting).length > 0) return false;
     for (const span of spans) map.setState(span, SpanState.evicting);
     const next = temporaryName(names.map);
     try {

@@ -248,6 +248,7 @@ describe("what a crash leaves between two steps is finished by the next", () => 
     const layer = openCache().layer(filled.layer);
     await layer.open();
     expect(await retireMap(names, [0], native)).toBe(false);
+    expect((await makeEvictor(cacheDir, 1e9).run())!.leftovers).toBe(1);
     layer.releaseStale();
     expect(await layer.write(1, filled.spans[1]!)).toBe(true);
     expect(fstatSync(before).nlink).toBe(0);
