@@ -5,10 +5,17 @@
  */
 import { stat, statfs } from "node:fs/promises";
 import path from "node:path";
+import { systemErrorCode } from "../base/errors.js";
 import type { Logger } from "../base/logger.js";
 import { type EvictionPlan, type LayerSpans, planEviction, type SpaceLimits } from "./eviction-plan.js";
 import { type FileLock, lockFile, tryLockFile } from "./file-lock.js";
-import { type EvictionNative, finishEviction, removeDamagedLayer, retireMap } from "./layer-eviction.js";
+import {
+  type EvictionNative,
+  finishEviction,
+  removeDamagedLayer,
+  retireMap,
+  unlinkLayer,
+} from "./layer-eviction.js";
 import { readPins } from "./pins.js";
 import { SpanState } from "./presence-map.js";
 import { type SpanLayer, SpanLayers } from "./span-layers.js";
@@ -151,15 +158,26 @@ export class Evictor {
   ): Promise<EvictionReport["spans"][number][]> {
     const { native, onRetired } = this.#options;
     const retired: LayerSpans[] = [];
-    for (const one of chosen)
-      if (!signal?.aborted && (await retireMap(one.layer.names, one.spans, native))) retired.push(one);
-    if (retired.length > 0) onRetired?.();
-    const giveUpMs = performance.now() + graceMs;
     const evicted: EvictionReport["spans"][number][] = [];
-    for (const { layer, spans, bytes } of retired) {
+    const note = ({ layer, spans, bytes }: LayerSpans) =>
+      evicted.push({ digest: layer.digest, spans: spans.length, bytes });
+    for (const one of chosen) {
+      if (signal?.aborted) break;
+      try {
+        if (await retireMap(one.layer.names, one.spans, native)) retired.push(one);
+      } catch (error) {
+        // Not even a new map fits.
+        if (systemErrorCode(error) !== "ENOSPC") throw error;
+        await unlinkLayer(one.layer.names, native);
+        note(one);
+      }
+    }
+    if (retired.length + evicted.length > 0) onRetired?.();
+    const giveUpMs = performance.now() + graceMs;
+    for (const one of retired) {
       const waitMsMax = Math.max(0, giveUpMs - performance.now());
-      const { outcome } = await finishEviction(layer.names, native, { waitMsMax, signal });
-      if (outcome !== "waiting") evicted.push({ digest: layer.digest, spans: spans.length, bytes });
+      const { outcome } = await finishEviction(one.layer.names, native, { waitMsMax, signal });
+      if (outcome !== "waiting") note(one);
     }
     return evicted;
   }

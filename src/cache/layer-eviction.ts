@@ -36,7 +36,7 @@ export type Removal = "removed" | "busy";
 /** Removes a layer that nobody has open. Throws what node:fs and flock(2) throw. */
 export async function removeUnusedLayer(names: LayerFileNames, native: EvictionNative): Promise<Removal> {
   const removal = await withLayerDirectory(names.directory, native, async (): Promise<Removal> => {
-    const map = await openExisting(names.map);
+    const map = await openExisting(names.map, constants.O_RDONLY);
     try {
       if (map && !native.tryLock(map.fd, true)) return "busy";
       await removeFiles(names);
@@ -47,6 +47,11 @@ export async function removeUnusedLayer(names: LayerFileNames, native: EvictionN
   });
   if (removal === "removed") await removeEmptyDirectory(names.directory);
   return removal ?? "busy";
+}
+
+/** Unlinks a layer that may be in use: its users let go of it within seconds, and read on elsewhere. Needs no room on the disk. */
+export async function unlinkLayer(names: LayerFileNames, native: EvictionNative): Promise<void> {
+  await withLayerDirectory(names.directory, native, () => removeFiles(names));
 }
 
 /**
@@ -68,7 +73,7 @@ export async function removeDamagedLayer(names: LayerFileNames, native: Eviction
 export async function isLayerInUse(names: LayerFileNames, native: EvictionNative): Promise<boolean> {
   const inUse = await withLayerDirectory(names.directory, native, async () => {
     for (const name of [names.map, names.retiredMap]) {
-      const map = await openExisting(name);
+      const map = await openExisting(name, constants.O_RDONLY);
       try {
         if (map && !native.tryLock(map.fd, true)) return true;
       } finally {
@@ -227,9 +232,10 @@ async function fileExists(file: string): Promise<boolean> {
   return (await stat(file).catch(() => undefined)) !== undefined;
 }
 
-async function openExisting(file: string): Promise<FileHandle | undefined> {
+/** For a lock alone O_RDONLY is enough, and goes on a filesystem that is read-only. */
+async function openExisting(file: string, access = constants.O_RDWR): Promise<FileHandle | undefined> {
   try {
-    return await open(file, constants.O_RDWR | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    return await open(file, access | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
     if (systemErrorCode(error) === "ENOENT") return undefined;
     throw error;

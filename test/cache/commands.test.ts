@@ -174,6 +174,28 @@ test("a mount keeps to its limit while it reads more than that, and so does unpa
   expect((await list()).usedBytes).toBeLessThanOrEqual(MiB);
 }, 60_000);
 
+test("gc makes room below mounts: two servers let go of what it takes, and read on", async () => {
+  const second = await makeTempDir("mnt");
+  await withMount(["--id", "first"], async (directory) => {
+    await host.ok(["mount", source(), second, "--span-size", "65536"]);
+    await readAll(second);
+    const report = await host.json<{ spans: { spans: number }[]; waitingBytes: number }>([
+      "cache",
+      "gc",
+      "--to",
+      "1MiB",
+    ]);
+    expect(report).toMatchObject({
+      layers: [],
+      waitingBytes: 0,
+      spans: [{ digest: image.layerDigests[0] }, { digest: image.layerDigests[1] }],
+    });
+    expect((await list()).usedBytes).toBeLessThanOrEqual(MiB);
+    await Promise.all([readAll(directory), readAll(second)]);
+    await host.ok(["umount", second]);
+  });
+}, 60_000);
+
 test("a disk that others need is not written to, and reads go on without it", async () => {
   await withMount(["--cache-free-bytes-min", "100%"], async (directory) => {
     await readAll(directory);

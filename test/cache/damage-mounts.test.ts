@@ -5,6 +5,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statfsSync,
   symlinkSync,
   truncateSync,
   writeFileSync,
@@ -13,6 +14,8 @@ import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { MAP_HEADER_BYTES } from "../../src/cache/presence-map.js";
+import { SpanLayers } from "../../src/cache/span-layers.js";
+import { loadNative } from "../../src/native/load.js";
 import { directory, file } from "../archive/sample-archive.js";
 import { endServers, FuseServer, makeImage, run } from "../support/fuse-mount.js";
 import { makeTempDir } from "../support/temp-dir.js";
@@ -226,6 +229,19 @@ test("a disk full to the last block: not even the files can be made", async () =
   await server.close();
 });
 
+test("a disk full to the last byte is made room on below a mount that has all of it in use", async () => {
+  await mountTmpfs("16m");
+  const server = await mount({ releaseStaleEveryMs: 20 });
+  await expectRight(server);
+  execFileSync("sh", ["-c", `head -c 99m /dev/zero > "${cacheDir}/ballast" 2>/dev/null || true`]);
+  expect(statfsSync(cacheDir).bavail).toBe(0);
+  const report = await makeEvictor(cacheDir, 0).run();
+  expect(report!.spans).toHaveLength(1);
+  await expect.poll(() => statfsSync(cacheDir).bavail).toBeGreaterThan(0);
+  await expectRight(server);
+  await server.close();
+});
+
 test("a disk that became read-only is read, whole layers and parts", async () => {
   await mountTmpfs("16m");
   await readOnce();
@@ -234,6 +250,9 @@ test("a disk that became read-only is read, whole layers and parts", async () =>
   });
   execFileSync("mount", ["-o", "remount,ro", cacheDir]);
   expect(await readOnce()).toBeGreaterThan(0);
+  expect(await new SpanLayers(cacheDir, loadNative()).list()).toMatchObject([
+    { inUse: false, spansPresent: 4 },
+  ]);
   // Evicting says why it cannot.
   await expect(makeEvictor(cacheDir, 0).run()).rejects.toMatchObject({ code: "EROFS" });
   execFileSync("mount", ["-o", "remount,rw", cacheDir]);
