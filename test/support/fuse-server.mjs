@@ -88,6 +88,8 @@ async function cachingContent() {
     native: loadNative(),
     settings: { readDeadlineMs: 60_000, memoryCacheBytes: 0 },
     logger,
+    // Tests count what is fetched.
+    readAhead: false,
   });
 }
 
