@@ -7,6 +7,7 @@ import path from "node:path";
 import { parseArgs } from "node:util";
 import { UndoStack } from "../src/base/undo-stack.js";
 import { engineScenario } from "./engine/scenario.js";
+import { networkScenario } from "./network/scenario.js";
 import { describeMachine } from "./support/machine.js";
 import { requirePrograms, run } from "./support/processes.js";
 import { defaultResultFile, ResultFile } from "./support/result-file.js";
@@ -14,7 +15,11 @@ import type { Scenario } from "./support/scenario.js";
 import { countsText, figureText } from "./support/table.js";
 import { unpackScenario } from "./unpack/scenario.js";
 
-const scenarios: Readonly<Record<string, Scenario>> = { engine: engineScenario, unpack: unpackScenario };
+const scenarios: Readonly<Record<string, Scenario>> = {
+  engine: engineScenario,
+  network: networkScenario,
+  unpack: unpackScenario,
+};
 
 const usage = `usage: npm run bench -- ${Object.keys(scenarios).join("|")} [--rounds N] [--only FIGURE,...] [--out FILE] [--work-dir DIR]
 

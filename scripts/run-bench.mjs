@@ -24,8 +24,9 @@ rmSync(built, { recursive: true, force: true });
 const bundle = await rolldown({
   input: {
     main: path.join(root, "bench/main.ts"),
-    // Beside main.js: bench/engine/server.ts starts it.
+    // Beside main.js, which starts them.
     server: path.join(root, "bench/engine/server-main.ts"),
+    network: path.join(root, "bench/network/proxy-main.ts"),
   },
   platform: "node",
   // An addon that finds its binary from where it lies, and optional.

@@ -7,29 +7,22 @@
  */
 import type { Archive } from "../../src/archive/archive.js";
 import { openArchive } from "../../src/archive/archive-reader.js";
-import { describeError, invariant } from "../../src/base/errors.js";
+import { invariant } from "../../src/base/errors.js";
 import { createLogger } from "../../src/base/logger.js";
 import { resolveSettings } from "../../src/base/settings.js";
 import { ImageFilesystem } from "../../src/filesystem/image-filesystem.js";
 import { openEngine } from "../../src/fuse/engine.js";
 import type { FuseSession } from "../../src/fuse/fuse-session.js";
 import { type ImageContent, openImageContent } from "../../src/mount/image-content.js";
-import type {
-  AnswerMessage,
-  RequestMessage,
-  ServerAnswers,
-  ServerMethod,
-  ServerRequests,
-} from "./server-protocol.js";
+import { answerRequests } from "../support/asked-process.js";
+import type { ServerAnswers, ServerRequests } from "./server-protocol.js";
 
 const logger = createLogger("warn", 2);
 
 let image: { readonly archive: Archive; readonly opened: ImageContent } | undefined;
 let session: FuseSession | undefined;
 
-type Methods = { [M in ServerMethod]: (request: ServerRequests[M]) => Promise<ServerAnswers[M]> };
-
-const methods: Methods = {
+answerRequests<ServerRequests, ServerAnswers>({
   async open({ archive: file, cacheDir }) {
     invariant(!image, "one image is open at a time");
     const started = performance.now();
@@ -71,18 +64,4 @@ const methods: Methods = {
     image = undefined;
     return {};
   },
-};
-
-async function answer({ id, method, request }: RequestMessage): Promise<AnswerMessage> {
-  try {
-    const call = methods[method] as (request: ServerRequests[ServerMethod]) => Promise<unknown>;
-    return { id, answer: await call(request) };
-  } catch (error) {
-    return { id, error: describeError(error) };
-  }
-}
-
-process.on("message", (message: RequestMessage) => {
-  void answer(message).then((reply) => process.send?.(reply));
 });
-process.on("disconnect", () => process.exit(0));

@@ -26,15 +26,3 @@ export interface ServerAnswers {
 }
 
 export type ServerMethod = keyof ServerRequests;
-
-export interface RequestMessage {
-  readonly id: number;
-  readonly method: ServerMethod;
-  readonly request: ServerRequests[ServerMethod];
-}
-
-export interface AnswerMessage {
-  readonly id: number;
-  readonly answer?: unknown;
-  readonly error?: string;
-}
