@@ -1,6 +1,6 @@
 /** Figures of file bytes that are in skim's cache: a program's start, a sequential read, random reads. */
 import path from "node:path";
-import { medianCounts, type Row } from "../support/figure.js";
+import { medianCounts, type Row } from "../../src/bench/figure.js";
 import { run } from "../support/processes.js";
 import { rowsByTurns } from "../support/rounds.js";
 import type { Measured } from "../support/scenario.js";

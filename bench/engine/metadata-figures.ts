@@ -1,7 +1,7 @@
 /** Figures of metadata: a walk, the time to the first stat, memory. */
 import { mkdtemp, rmdir } from "node:fs/promises";
 import path from "node:path";
-import { type Figure, medianCounts } from "../support/figure.js";
+import { type Figure, medianCounts } from "../../src/bench/figure.js";
 import { run } from "../support/processes.js";
 import { rowsByTurns } from "../support/rounds.js";
 import type { Measured } from "../support/scenario.js";

@@ -2,7 +2,7 @@
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { UndoStack } from "../../src/base/undo-stack.js";
-import type { Figure } from "../support/figure.js";
+import type { Figure } from "../../src/bench/figure.js";
 import type { Measured, Scenario } from "../support/scenario.js";
 import { Network } from "./network.js";
 import { type NetworkProfile, networkProfiles, unshaped } from "./profiles.js";

@@ -4,7 +4,7 @@
  */
 import { appendFileSync, mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { type CountTable, type Figure, outcomeOf, summaryOfRow, targetText } from "./figure.js";
+import { type CountTable, type Figure, outcomeOf, summaryOfRow, targetText } from "../../src/bench/figure.js";
 import type { Machine } from "./machine.js";
 
 export class ResultFile {

@@ -1,10 +1,26 @@
 /** Rounds: each system is measured once in each, by turns, so that what disturbs the machine for a while disturbs all of them. */
-import type { Row } from "./figure.js";
+import type { Row } from "../../src/bench/figure.js";
 
 /** What is measured, and how: one sample each time `measure` is called. */
-export interface Subject {
+export interface Subject<T = number> {
   readonly system: string;
-  measure(): Promise<number>;
+  measure(): Promise<T>;
+}
+
+/** A system on which this much time has been spent is left out of further rounds: nothing is learned from a fifth pull of two minutes. */
+const systemMsMax = 120_000;
+
+/** The samples of each subject, in the order of subjects. A slow subject has fewer than `rounds`, but one at least. */
+export async function samplesByTurns<T>(rounds: number, subjects: readonly Subject<T>[]): Promise<T[][]> {
+  const turns = subjects.map((subject) => ({ subject, samples: [] as T[], spentMs: 0 }));
+  for (let round = 0; round < rounds; round++)
+    for (const turn of turns) {
+      if (turn.spentMs > systemMsMax) continue;
+      const started = performance.now();
+      turn.samples.push(await turn.subject.measure());
+      turn.spentMs += performance.now() - started;
+    }
+  return turns.map(({ samples }) => samples);
 }
 
 export async function rowsByTurns(
@@ -12,8 +28,6 @@ export async function rowsByTurns(
   unit: string,
   subjects: readonly Subject[],
 ): Promise<Row[]> {
-  const samples = subjects.map(() => [] as number[]);
-  for (let round = 0; round < rounds; round++)
-    for (const [i, subject] of subjects.entries()) samples[i]!.push(await subject.measure());
+  const samples = await samplesByTurns(rounds, subjects);
   return subjects.map(({ system }, i) => ({ system, unit, samples: samples[i]! }));
 }

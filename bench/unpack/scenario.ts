@@ -1,11 +1,12 @@
 /** The scenario `unpack`: a whole image as a directory, by skim and by skopeo with umoci, from the same registry. */
 import { mkdir, mkdtemp, rm, statfs, truncate, writeFile } from "node:fs/promises";
 import path from "node:path";
-import type { Figure, Row } from "../support/figure.js";
+import type { Figure, Row } from "../../src/bench/figure.js";
 import { run } from "../support/processes.js";
+import { cliFile } from "../support/registry-process.js";
 import { rowsByTurns } from "../support/rounds.js";
 import type { Measured, Scenario } from "../support/scenario.js";
-import { cliFile, UnpackImages } from "./unpack-images.js";
+import { UnpackImages } from "./unpack-images.js";
 
 interface UnpackBench {
   readonly images: UnpackImages;

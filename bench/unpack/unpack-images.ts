@@ -2,14 +2,13 @@
  * What is unpacked: the Debian image, and a second one that shares it as its base and adds a small layer; served to all systems by one registry, a
  * process of its own on loopback.
  */
-import { type ChildProcess, spawn } from "node:child_process";
 import { cp } from "node:fs/promises";
 import path from "node:path";
 import { run } from "../support/processes.js";
+import { RegistryProcess } from "../support/registry-process.js";
 import { randomFile, writeTar } from "../support/tar-tree.js";
 
 const root = path.resolve(import.meta.dirname, "../..");
-export const cliFile = path.join(root, "dist/bin/skim.js");
 
 /** The second image's own layer. */
 const ownLayerBytes = 2 * 1024 * 1024;
@@ -18,11 +17,11 @@ export class UnpackImages {
   /** Names of the images, for skim; with `docker://` before them for skopeo. */
   readonly debian: string;
   readonly derived: string;
-  readonly #registry: ChildProcess;
+  readonly #registry: RegistryProcess;
 
-  private constructor(host: string, registry: ChildProcess) {
-    this.debian = `${host}/bench:debian`;
-    this.derived = `${host}/bench:derived`;
+  private constructor(registry: RegistryProcess) {
+    this.debian = `${registry.host}/bench:debian`;
+    this.derived = `${registry.host}/bench:derived`;
     this.#registry = registry;
   }
 
@@ -35,21 +34,10 @@ export class UnpackImages {
     const image = ["--image", `${layout}:debian`];
     await run("umoci", ["tag", ...image, "derived"], { signal });
     await run("umoci", ["raw", "add-layer", "--image", `${layout}:derived`, file], { signal });
-
-    const registry = spawn(process.execPath, [cliFile, "registry", "serve", `oci:${layout}`, "--json"], {
-      stdio: ["ignore", "pipe", "inherit"],
-    });
-    let text = "";
-    for await (const piece of registry.stdout!.setEncoding("utf8")) {
-      text += piece;
-      if (text.includes("}")) break;
-    }
-    return new UnpackImages((JSON.parse(text) as { host: string }).host, registry);
+    return new UnpackImages(await RegistryProcess.serve(layout));
   }
 
   async close(): Promise<void> {
-    const ended = new Promise((resolve) => this.#registry.once("exit", resolve));
-    this.#registry.kill();
-    await ended;
+    await this.#registry.close();
   }
 }

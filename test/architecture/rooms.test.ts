@@ -23,6 +23,7 @@ const rooms = [
   "doctor",
   "mount",
   "control",
+  "bench",
   "commands",
 ];
 

@@ -7,6 +7,7 @@ import {
   summaryOfRow,
   targetText,
 } from "./figure.js";
+import { shownNumber } from "./markup.js";
 
 /** Columns that hold words; the others hold numbers and are set flush right. */
 type Alignment = "left" | "right";
@@ -17,8 +18,8 @@ export function figureText(figure: Figure): string {
     const summary = summaryOfRow(figure, row.system);
     const measured = [
       `  ${row.system}`,
-      `${shown(summary.median)} ${row.unit}`,
-      `${shown(summary.min)} - ${shown(summary.max)}`,
+      `${shownNumber(summary.median)} ${row.unit}`,
+      `${shownNumber(summary.min)} - ${shownNumber(summary.max)}`,
       String(summary.rounds),
     ];
     const compared = figure.comparisons
@@ -32,7 +33,8 @@ export function figureText(figure: Figure): string {
   return `${figure.name}: ${figure.title}\n${table}\n`;
 }
 
-function comparisonCells(figure: Figure, comparison: Comparison): string[] {
+/** The ratio, its target, and whether that is reached. */
+export function comparisonCells(figure: Figure, comparison: Comparison): string[] {
   const { value, reached } = outcomeOf(figure, comparison);
   const { row, against, inverse, target } = comparison;
   const ratio =
@@ -69,10 +71,4 @@ function align(lines: readonly (readonly string[])[], alignments: readonly Align
         .trimEnd(),
     )
     .join("\n");
-}
-
-/** Three digits are more than a virtual machine repeats. */
-function shown(value: number): string {
-  if (value >= 1000) return String(Math.round(value));
-  return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toPrecision(3);
 }

@@ -1,0 +1,117 @@
+/** The second start on a host: everything the program reads is in skim's cache; beside the same tree on ext4. */
+import { mkdir } from "node:fs/promises";
+import path from "node:path";
+import type { Figure } from "../../src/bench/figure.js";
+import type { FirstLine } from "../../src/bench/first-line.js";
+import { unshaped } from "../network/profiles.js";
+import { Ext4Image } from "../support/ext4-image.js";
+import { dropPages } from "../support/page-cache.js";
+import { run } from "../support/processes.js";
+import { rowsByTurns } from "../support/rounds.js";
+import { runUnderRunc } from "./runc-bundle.js";
+import { withPrefetch } from "./skim-flags.js";
+import type { StartBench } from "./start-bench.js";
+import type { StartImage } from "./start-images.js";
+
+const names = {
+  skimCold: "skim, files cold",
+  ext4Cold: "ext4 + runc, files cold",
+  skimWarm: "skim, files in memory",
+  ext4Warm: "ext4 + runc, files in memory",
+  ext4Mounted: "the same, mounted before",
+};
+
+export async function measureSecondStart(bench: StartBench, image: StartImage): Promise<Figure> {
+  const { signal, flags } = bench;
+  const cacheDir = await bench.coldCache(image);
+  // By digest: a tag would be resolved again, at the price of a round trip, which ext4 does not pay.
+  const reference = await pinnedReference(bench, image);
+  const skim = () => bench.skimRun(image, { cacheDir, args: withPrefetch(flags), reference });
+  await bench.behind(unshaped, skim);
+  // Twice: what is left over for the background to write is written, and what is read again is in memory.
+  await bench.behind(unshaped, skim);
+
+  const place = await bench.place();
+  const ext4File = path.join(place, "tree.ext4");
+  const ext4 = await ext4Of(bench, image, ext4File);
+  const mountpoint = path.join(place, "mounted");
+  await mkdir(mountpoint);
+  let bundles = 0;
+  const runc = () =>
+    runUnderRunc(path.join(place, `runc${bundles++}`), path.join(mountpoint, "tree"), image.command, signal);
+  const onExt4 = async (work: () => Promise<FirstLine>) => {
+    await ext4.mount(mountpoint);
+    try {
+      return await work();
+    } finally {
+      await ext4.umount(mountpoint);
+    }
+  };
+  const seconds = (start: () => Promise<FirstLine>) => async () => (await start()).firstLineMs / 1000;
+
+  const rows = await rowsByTurns(bench.run.rounds, "s", [
+    {
+      system: names.skimCold,
+      measure: async () => {
+        await dropPages(cacheDir, signal);
+        return await seconds(skim)();
+      },
+    },
+    {
+      system: names.ext4Cold,
+      measure: async () => {
+        await dropPages(ext4File, signal);
+        return await seconds(() => onExt4(runc))();
+      },
+    },
+    {
+      system: names.skimWarm,
+      measure: async () => {
+        await skim();
+        return await seconds(skim)();
+      },
+    },
+    {
+      system: names.ext4Warm,
+      measure: async () => {
+        await onExt4(runc);
+        return await seconds(() => onExt4(runc))();
+      },
+    },
+    {
+      system: names.ext4Mounted,
+      measure: seconds(() =>
+        onExt4(async () => {
+          await runc();
+          return await runc();
+        }),
+      ),
+    },
+  ]);
+  return {
+    name: `second/${image.name}`,
+    title: `a second start of ${image.title}, skim's by digest; each has a mount of its own`,
+    rows,
+    comparisons: [
+      { row: names.skimCold, against: names.ext4Cold, target: { atMost: 1.1 } },
+      { row: names.skimWarm, against: names.ext4Warm, target: { atMost: 1.1 } },
+      { row: names.skimWarm, against: names.ext4Mounted },
+    ],
+  };
+}
+
+async function pinnedReference(bench: StartBench, image: StartImage): Promise<string> {
+  const cacheDir = await bench.coldCache(image);
+  const { stdout } = await bench.skim(["index", bench.reference(image), "--cache-dir", cacheDir, "--json"]);
+  const { manifestDigest } = JSON.parse(stdout) as { manifestDigest: string };
+  return `${bench.reference(image).replace(/:[^:/]+$/, "")}@${manifestDigest}`;
+}
+
+async function ext4Of(bench: StartBench, image: StartImage, file: string): Promise<Ext4Image> {
+  const { signal } = bench;
+  const tree = await bench.unpacked(image);
+  const used = await run("du", ["--summarize", "--block-size=1", tree], { signal });
+  const bytes = Math.ceil(Number(used.stdout.split("\t")[0]) * 1.3) + 64 * 2 ** 20;
+  const populate = (directory: string) => run("cp", ["-a", tree, path.join(directory, "tree")], { signal });
+  return await Ext4Image.make(file, { bytes, inodes: 200_000 }, populate, signal);
+}
