@@ -6,6 +6,7 @@ import { Command, CommanderError } from "commander";
 import { describeError, SkimError, systemErrorCode } from "./base/errors.js";
 import { redact } from "./base/redact.js";
 import { skimVersion } from "./base/version.js";
+import { addBenchCommand } from "./commands/bench.js";
 import { addBundleCommand } from "./commands/bundle.js";
 import { addCacheCommand } from "./commands/cache.js";
 import { addCatCommand } from "./commands/cat.js";
@@ -49,6 +50,7 @@ addRunCommand(program);
 addUnpackCommand(program);
 addProfileCommand(program);
 addCacheCommand(program);
+addBenchCommand(program);
 addPsCommand(program);
 addStatsCommand(program);
 addRegistryCommand(program);
@@ -102,7 +104,7 @@ function usageLine(text: string): string {
     .replace(/\s*\n\s*/g, " ");
   // `skim run IMAGE ls -l`, as docker takes it.
   const hint =
-    ["run", "bundle"].includes(process.argv[2] ?? "") &&
+    ["run", "bundle", "bench"].includes(process.argv[2] ?? "") &&
     !process.argv.includes("--") &&
     /unknown option/.test(line);
   return `${line}${hint ? "; the command of the container goes behind --" : ""}\n`;

@@ -1,8 +1,8 @@
 /** Figures of file bytes that are in skim's cache: a program's start, a sequential read, random reads. */
 import path from "node:path";
 import { medianCounts, type Row } from "../../src/bench/figure.js";
+import { rowsByTurns } from "../../src/bench/rounds.js";
 import { run } from "../support/processes.js";
-import { rowsByTurns } from "../support/rounds.js";
 import type { Measured } from "../support/scenario.js";
 import { type Bench, withServers } from "./bench.js";
 import { bigFileBytes, bigFileName } from "./images.js";

@@ -2,8 +2,8 @@
 import { mkdtemp, rmdir } from "node:fs/promises";
 import path from "node:path";
 import { type Figure, medianCounts } from "../../src/bench/figure.js";
+import { rowsByTurns } from "../../src/bench/rounds.js";
 import { run } from "../support/processes.js";
-import { rowsByTurns } from "../support/rounds.js";
 import type { Measured } from "../support/scenario.js";
 import { type Bench, withServers } from "./bench.js";
 import { BenchServer } from "./server.js";

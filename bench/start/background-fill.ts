@@ -1,8 +1,8 @@
 /** Whether filling the cache in the background delays the start that it runs beside. */
 import type { Figure } from "../../src/bench/figure.js";
+import { rowsByTurns } from "../../src/bench/rounds.js";
+import { withPrefetch } from "../../src/bench/skim-flags.js";
 import type { NetworkProfile } from "../network/profiles.js";
-import { rowsByTurns } from "../support/rounds.js";
-import { withPrefetch } from "./skim-flags.js";
 import type { StartBench } from "./start-bench.js";
 import type { StartImage } from "./start-images.js";
 

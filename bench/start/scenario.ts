@@ -22,13 +22,16 @@ const usualNetwork = "far";
 
 const programs = ["skopeo", "umoci", "mmdebstrap", "mkfs.ext4", "runc", "dd", "du", "find"];
 
-const method = `Method: systems take turns, one measurement at a time; medians of all rounds, with the lowest and the highest; a system that has taken two minutes is left out of further rounds.
-A start is measured from before the command is forked until the first line of the program is here, node's own start included. "Nothing fetched before": a new, empty place for all that
-is fetched and unpacked, everything before it written back. skim has indexed the image before, as a host of a fleet has the archive of what it runs; what that takes is the figure index. Programs
-(node, runc, skopeo, umoci) and the registry's blobs are in the page cache.
-All bytes come from one registry through one proxy with the round trip, bandwidth and jitter of the network (npm run bench -- network measures it). There is no TLS, no slow start and no loss.
-"ideal" is arithmetic: 3 round trips, the bytes that a start without prefetching fetches at the speed of the link, and the time of the same program in an unpacked tree under runc with everything
-in memory.`;
+const method = `Method: systems take turns, one measurement at a time; medians of all rounds, with the lowest and the highest; a system that has taken two minutes is left out
+of further rounds.
+
+A start is measured from before the command is forked until the first line of the program is here, node's own start included. "Nothing fetched before": a new, empty place for all
+that is fetched and unpacked, everything before it written back. skim has indexed the image before, as a host of a fleet has the archive of what it runs; what that takes is the figure
+index. Programs (node, runc, skopeo, umoci) and the registry's blobs are in the page cache.
+
+All bytes come from one registry through one proxy with the round trip, bandwidth and jitter of the network (npm run bench -- network measures it). There is no TLS, no slow start
+and no loss. "ideal" is arithmetic: 3 round trips, the bytes that a start without prefetching fetches at the speed of the link, and the time of the same program in an unpacked tree
+under runc with everything in memory.`;
 
 export const startScenario: Scenario = {
   figures: ["start", "second", "ten", "whole-tree", "fill", "index", "archive"],
@@ -50,11 +53,7 @@ export const startScenario: Scenario = {
           return filled ? figure(filled) : { figures: [] };
         }),
       index: () => eachImage(bench, async (image) => figure(await measureIndexing(bench, image))),
-      archive: () =>
-        eachImage(bench, async (image) => {
-          const { figure, counts } = await measureArchive(bench, image);
-          return { figures: [figure], counts: [counts] };
-        }),
+      archive: () => eachImage(bench, async (image) => ({ figures: await measureArchive(bench, image) })),
     };
     return { measure: (name) => measures[name]!(), close: () => bench.close() };
   },

@@ -3,13 +3,13 @@ import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import type { Figure } from "../../src/bench/figure.js";
 import type { FirstLine } from "../../src/bench/first-line.js";
+import { rowsByTurns } from "../../src/bench/rounds.js";
+import { withPrefetch } from "../../src/bench/skim-flags.js";
 import { unshaped } from "../network/profiles.js";
 import { Ext4Image } from "../support/ext4-image.js";
 import { dropPages } from "../support/page-cache.js";
 import { run } from "../support/processes.js";
-import { rowsByTurns } from "../support/rounds.js";
 import { runUnderRunc } from "./runc-bundle.js";
-import { withPrefetch } from "./skim-flags.js";
 import type { StartBench } from "./start-bench.js";
 import type { StartImage } from "./start-images.js";
 

@@ -4,21 +4,19 @@
  * Places are made for one measurement each and stay until the run's end: what was deleted just before is passed over one by one when ext4 looks
  * for an inode for a new file.
  */
-import { cp, mkdir, mkdtemp, readdir } from "node:fs/promises";
+import { mkdtemp } from "node:fs/promises";
 import path from "node:path";
 import { UndoStack } from "../../src/base/undo-stack.js";
+import { copyColdCache } from "../../src/bench/cold-cache.js";
 import { type FirstLine, runToFirstLine } from "../../src/bench/first-line.js";
+import { flagsIn, type SkimFlags, withoutFill, withoutPrefetch } from "../../src/bench/skim-flags.js";
 import { Network } from "../network/network.js";
 import { type NetworkProfile, networkProfile, networkProfiles, unshaped } from "../network/profiles.js";
 import type { TrafficReport } from "../network/traffic.js";
 import { run } from "../support/processes.js";
 import { cliFile, RegistryProcess } from "../support/registry-process.js";
 import type { BenchRun } from "../support/scenario.js";
-import { readSkimFlags, type SkimFlags, withoutFill, withoutPrefetch } from "./skim-flags.js";
 import { makeStartImages, type StartImage, startImage, startImages } from "./start-images.js";
-
-/** Spans that have been fetched; everything else in a cache directory is known before a cold start. */
-const spanDirectory = "layers";
 
 export interface SkimRunOptions {
   readonly cacheDir: string;
@@ -42,7 +40,7 @@ export class StartBench {
   static async open(run: BenchRun): Promise<StartBench> {
     const images = run.images?.map(startImage) ?? startImages;
     const networks = run.networks?.map(networkProfile) ?? networkProfiles;
-    const flags = await readSkimFlags(run.signal);
+    const flags = await readFlags(run.signal);
     await makeStartImages(run.imageDir, images, run.signal, run.say);
     const undo = new UndoStack();
     return await undo.guard(async () => {
@@ -130,10 +128,7 @@ export class StartBench {
   async coldCache(image: StartImage, kind: "indexed" | "profiled" = "indexed"): Promise<string> {
     const template = kind === "indexed" ? await this.#index(image) : await this.#profile(image);
     const cacheDir = path.join(await this.place(), "cache");
-    await mkdir(cacheDir);
-    for (const name of await readdir(template))
-      if (name !== spanDirectory)
-        await cp(path.join(template, name), path.join(cacheDir, name), { recursive: true });
+    await copyColdCache(template, cacheDir);
     return cacheDir;
   }
 
@@ -187,4 +182,10 @@ function once<T>(made: Map<string, Promise<T>>, key: string, make: () => Promise
   const before = made.get(key) ?? make();
   made.set(key, before);
   return before;
+}
+
+async function readFlags(signal: AbortSignal): Promise<SkimFlags> {
+  const help = async (...args: string[]) =>
+    (await run(process.execPath, [cliFile, ...args, "--help"], { signal })).stdout;
+  return flagsIn(await help("run"), await help());
 }

@@ -3,10 +3,10 @@
 import type { Comparison, Figure } from "../../src/bench/figure.js";
 import type { FirstLine } from "../../src/bench/first-line.js";
 import type { Bar, Line, LinePlot, Plot } from "../../src/bench/plot.js";
+import { samplesByTurns } from "../../src/bench/rounds.js";
 import { median } from "../../src/bench/statistics.js";
 import type { NetworkProfile } from "../network/profiles.js";
 import type { TrafficReport } from "../network/traffic.js";
-import { samplesByTurns } from "../support/rounds.js";
 import { runUnderRunc } from "./runc-bundle.js";
 import type { StartBench } from "./start-bench.js";
 import type { StartImage } from "./start-images.js";

@@ -1,10 +1,10 @@
 /** Ten containers of one image at once, on a host that has none of it. */
 import path from "node:path";
 import type { Figure } from "../../src/bench/figure.js";
+import { rowsByTurns } from "../../src/bench/rounds.js";
+import { withPrefetch } from "../../src/bench/skim-flags.js";
 import type { NetworkProfile } from "../network/profiles.js";
-import { rowsByTurns } from "../support/rounds.js";
 import { runUnderRunc } from "./runc-bundle.js";
-import { withPrefetch } from "./skim-flags.js";
 import type { StartBench } from "./start-bench.js";
 import type { StartImage } from "./start-images.js";
 import { skimUnpack, skopeoUmoci, wayNames } from "./ways.js";

@@ -1,9 +1,9 @@
 /** The ways from "this image, please" to the first line of its program, on a host that has none of its bytes. */
 import path from "node:path";
 import type { FirstLine } from "../../src/bench/first-line.js";
+import { withoutPrefetch, withPrefetch } from "../../src/bench/skim-flags.js";
 import { run } from "../support/processes.js";
 import { runUnderRunc } from "./runc-bundle.js";
-import { withoutPrefetch, withPrefetch } from "./skim-flags.js";
 import type { StartBench } from "./start-bench.js";
 import type { StartImage } from "./start-images.js";
 

@@ -2,9 +2,9 @@
 import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import type { Figure } from "../../src/bench/figure.js";
+import { rowsByTurns } from "../../src/bench/rounds.js";
 import type { NetworkProfile } from "../network/profiles.js";
 import { run } from "../support/processes.js";
-import { rowsByTurns } from "../support/rounds.js";
 import type { StartBench } from "./start-bench.js";
 import type { StartImage } from "./start-images.js";
 import { skimUnpack, skopeoUmoci } from "./ways.js";

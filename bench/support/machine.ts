@@ -1,28 +1,15 @@
-/** What a figure is worth depends on where it was measured: the first line of every result. */
+/** The first line of every result. */
 import { execFileSync } from "node:child_process";
-import { cpus, release, totalmem } from "node:os";
 import path from "node:path";
+import { describeHost, type Host } from "../../src/bench/host.js";
 
-export interface Machine {
-  readonly kernel: string;
-  readonly cpu: string;
-  readonly cores: number;
-  readonly memoryMiB: number;
-  readonly node: string;
+export interface Machine extends Host {
   /** Abbreviated; `+` where files differ from it. */
   readonly commit: string;
 }
 
 export function describeMachine(): Machine {
-  const processors = cpus();
-  return {
-    kernel: release(),
-    cpu: processors[0]?.model ?? "unknown",
-    cores: processors.length,
-    memoryMiB: Math.round(totalmem() / 2 ** 20),
-    node: process.version,
-    commit: commitOf(path.resolve(import.meta.dirname, "../..")),
-  };
+  return { ...describeHost(), commit: commitOf(path.resolve(import.meta.dirname, "../..")) };
 }
 
 function commitOf(directory: string): string {

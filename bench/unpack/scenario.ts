@@ -2,9 +2,9 @@
 import { mkdir, mkdtemp, rm, statfs, truncate, writeFile } from "node:fs/promises";
 import path from "node:path";
 import type { Figure, Row } from "../../src/bench/figure.js";
+import { rowsByTurns } from "../../src/bench/rounds.js";
 import { run } from "../support/processes.js";
 import { cliFile } from "../support/registry-process.js";
-import { rowsByTurns } from "../support/rounds.js";
 import type { Measured, Scenario } from "../support/scenario.js";
 import { UnpackImages } from "./unpack-images.js";
 

@@ -7,6 +7,8 @@ export interface FirstLine {
   readonly firstLineMs: number;
   readonly totalMs: number;
   readonly line: string;
+  /** All that it printed. */
+  readonly stdout: string;
 }
 
 export interface FirstLineOptions {
@@ -51,7 +53,7 @@ export async function runToFirstLine(
         `${command} printed no line; a start is measured to the first line that the command prints`,
       );
     const line = texts.stdout.slice(0, texts.stdout.indexOf("\n"));
-    return { firstLineMs, totalMs: performance.now() - started, line };
+    return { firstLineMs, totalMs: performance.now() - started, line, stdout: texts.stdout };
   } finally {
     signal?.removeEventListener("abort", onAbort);
   }

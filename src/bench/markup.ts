@@ -14,6 +14,7 @@ export function escaped(text: string): string {
 
 /** Three digits are more than a virtual machine repeats. */
 export function shownNumber(value: number): string {
+  if (value === 0) return "0";
   const size = Math.abs(value);
   if (size >= 1000) return String(Math.round(value));
   return size >= 100 ? value.toFixed(0) : size >= 10 ? value.toFixed(1) : value.toPrecision(3);

@@ -9,7 +9,7 @@ export interface Report {
   readonly title: string;
   /** Where and when it was measured. */
   readonly facts: Readonly<Record<string, string | number>>;
-  /** How it was measured; a line a paragraph. */
+  /** How it was measured; paragraphs are parted by empty lines. */
   readonly text: string;
   readonly figures: readonly Figure[];
   readonly plots: readonly Plot[];
@@ -21,7 +21,7 @@ const colours = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9
 const styleSheet = `
 :root { color-scheme: light dark; --back: #ffffff; --ink: #1c1e21; --quiet: #5d646c; --rule: #d9dce0; --good: #1a7f37; --bad: #b3261e; }
 @media (prefers-color-scheme: dark) { :root { --back: #14171a; --ink: #e4e7ea; --quiet: #9aa2ab; --rule: #343a40; --good: #57c46f; --bad: #ff8a80; } }
-body { margin: 0 auto; max-width: 900px; padding: 24px 16px; background: var(--back); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
+body { margin: 0 auto; max-width: 1000px; padding: 24px 16px; background: var(--back); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
 h1 { font-size: 24px; margin: 0 0 8px; } h2 { font-size: 17px; margin: 36px 0 8px; }
 p, dl { color: var(--quiet); margin: 0 0 8px; } dl { display: flex; flex-wrap: wrap; gap: 2px 18px; } dl div { display: flex; gap: 6px; } dd { margin: 0; color: var(--ink); }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
@@ -62,8 +62,8 @@ ${drawn.join("\n")}
 ${figures.map(figureSection).join("\n")}
 <section><h2>How it was measured</h2>
 ${text
-  .split("\n")
-  .map((line) => `<p>${escaped(line)}</p>`)
+  .split(/\n\n+/)
+  .map((paragraph) => `<p>${escaped(paragraph)}</p>`)
   .join("\n")}</section>
 </body>
 </html>

@@ -1,6 +1,5 @@
 import { describe, expect, it } from "vitest";
 import { networkProfile } from "../../bench/network/profiles.js";
-import { flagsIn } from "../../bench/start/skim-flags.js";
 import {
   growthPlot,
   idealMs,
@@ -11,8 +10,9 @@ import {
 } from "../../bench/start/start-figures.js";
 import { startImage } from "../../bench/start/start-images.js";
 import { wayNames } from "../../bench/start/ways.js";
-import { samplesByTurns } from "../../bench/support/rounds.js";
 import { outcomeOf } from "../../src/bench/figure.js";
+import { samplesByTurns } from "../../src/bench/rounds.js";
+import { flagsIn } from "../../src/bench/skim-flags.js";
 
 const far = networkProfile("far");
 

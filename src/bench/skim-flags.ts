@@ -1,7 +1,4 @@
-/** Which of its options the skim at hand has: the benchmark also measures versions that had not all of them. */
-import { run } from "../support/processes.js";
-import { cliFile } from "../support/registry-process.js";
-
+/** Which of its options the skim at hand has: what measures skim also measures versions that have not all of them. */
 export interface SkimFlags {
   /** `skim run --prefetch auto|start-set|none`. */
   readonly prefetch: boolean;
@@ -9,12 +6,6 @@ export interface SkimFlags {
   readonly profile: boolean;
   /** `skim run --background-fill off|idle|RATE`. */
   readonly backgroundFill: boolean;
-}
-
-export async function readSkimFlags(signal: AbortSignal): Promise<SkimFlags> {
-  const help = async (...args: string[]) =>
-    (await run(process.execPath, [cliFile, ...args, "--help"], { signal })).stdout;
-  return flagsIn(await help("run"), await help());
 }
 
 /** From what `skim run --help` and `skim --help` print. */
@@ -28,6 +19,6 @@ export function flagsIn(runHelp: string, help: string): SkimFlags {
 
 export const withoutPrefetch = (flags: SkimFlags): string[] => (flags.prefetch ? ["--prefetch", "none"] : []);
 export const withPrefetch = (flags: SkimFlags): string[] => (flags.prefetch ? ["--prefetch", "auto"] : []);
-/** Where it is measured beside a start, and not meant to take part in it. */
+/** For a start whose fetches are counted: the fill would fetch the rest of the image. */
 export const withoutFill = (flags: SkimFlags): string[] =>
   flags.backgroundFill ? ["--background-fill", "off"] : [];

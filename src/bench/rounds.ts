@@ -1,5 +1,5 @@
 /** Rounds: each system is measured once in each, by turns, so that what disturbs the machine for a while disturbs all of them. */
-import type { Row } from "../../src/bench/figure.js";
+import type { Row } from "./figure.js";
 
 /** What is measured, and how: one sample each time `measure` is called. */
 export interface Subject<T = number> {
