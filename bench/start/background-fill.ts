@@ -1,6 +1,5 @@
 /** Whether filling the cache in the background delays the start that it runs beside. */
 import type { Figure } from "../../src/bench/figure.js";
-import { rowsByTurns } from "../../src/bench/rounds.js";
 import { withPrefetch } from "../../src/bench/skim-flags.js";
 import type { NetworkProfile } from "../network/profiles.js";
 import type { StartBench } from "./start-bench.js";
@@ -24,10 +23,7 @@ export async function measureBackgroundFill(
       return result.firstLineMs / 1000;
     },
   });
-  const rows = await rowsByTurns(bench.run.rounds, "s", [
-    start("without fill", "off"),
-    start("idle fill", "idle"),
-  ]);
+  const rows = await bench.rows("s", [start("without fill", "off"), start("idle fill", "idle")]);
   return {
     name: `fill/${image.name}/${network.name}`,
     title: `a cold start of ${image.title} while the rest of the image is fetched in the background; ${network.name}`,

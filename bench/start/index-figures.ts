@@ -1,7 +1,6 @@
 /** What indexing takes, once for each image, and what it leaves on disk. */
 import path from "node:path";
 import type { Figure } from "../../src/bench/figure.js";
-import { rowsByTurns } from "../../src/bench/rounds.js";
 import { run } from "../support/processes.js";
 import type { StartBench } from "./start-bench.js";
 import type { StartImage } from "./start-images.js";
@@ -19,7 +18,7 @@ export async function measureIndexing(bench: StartBench, image: StartImage): Pro
     path.join(bench.run.imageDir, "blobs/sha256", digest.slice("sha256:".length)),
   );
   const speed = (milliseconds: number) => uncompressedBytes / 1e6 / milliseconds;
-  const rows = await rowsByTurns(bench.run.rounds, "GB/s", [
+  const rows = await bench.rows("GB/s", [
     {
       system: "skim index",
       measure: async () => {

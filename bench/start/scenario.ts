@@ -41,7 +41,10 @@ export const startScenario: Scenario = {
     const bench = await StartBench.open(run);
     const measures: Record<string, () => AsyncGenerator<Measured>> = {
       start: () => starts(bench),
-      second: () => eachImage(bench, async (image) => figure(await measureSecondStart(bench, image))),
+      second: () =>
+        eachImage(bench, async (image) =>
+          figure(await bench.emptied(() => measureSecondStart(bench, image))),
+        ),
       ten: () =>
         eachNetwork(bench, async (image, network) => figure(await measureTenStarts(bench, image, network))),
       "whole-tree": () =>

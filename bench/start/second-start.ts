@@ -3,7 +3,6 @@ import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import type { Figure } from "../../src/bench/figure.js";
 import type { FirstLine } from "../../src/bench/first-line.js";
-import { rowsByTurns } from "../../src/bench/rounds.js";
 import { withPrefetch } from "../../src/bench/skim-flags.js";
 import { unshaped } from "../network/profiles.js";
 import { Ext4Image } from "../support/ext4-image.js";
@@ -49,7 +48,7 @@ export async function measureSecondStart(bench: StartBench, image: StartImage): 
   };
   const seconds = (start: () => Promise<FirstLine>) => async () => (await start()).firstLineMs / 1000;
 
-  const rows = await rowsByTurns(bench.run.rounds, "s", [
+  const rows = await bench.rows("s", [
     {
       system: names.skimCold,
       measure: async () => {

@@ -1,14 +1,16 @@
 /**
  * What every figure of the scenario `start` works with: one registry with all images, the network before it, and skim's caches as they are before a start.
  *
- * Places are made for one measurement each and stay until the run's end: what was deleted just before is passed over one by one when ext4 looks
- * for an inode for a new file.
+ * Places are made for one measurement each, and their files are emptied after it, but stay until the run's end: what was deleted just before is passed over one by one
+ * when ext4 looks for an inode for a new file.
  */
 import { mkdtemp } from "node:fs/promises";
 import path from "node:path";
 import { UndoStack } from "../../src/base/undo-stack.js";
 import { copyColdCache } from "../../src/bench/cold-cache.js";
+import type { Row } from "../../src/bench/figure.js";
 import { type FirstLine, runToFirstLine } from "../../src/bench/first-line.js";
+import { type Subject, samplesByTurns } from "../../src/bench/rounds.js";
 import { flagsIn, type SkimFlags, withoutFill, withoutPrefetch } from "../../src/bench/skim-flags.js";
 import { Network } from "../network/network.js";
 import { type NetworkProfile, networkProfile, networkProfiles, unshaped } from "../network/profiles.js";
@@ -36,6 +38,7 @@ export class StartBench {
   readonly #profiled = new Map<string, Promise<string>>();
   readonly #unpacked = new Map<string, Promise<string>>();
   readonly #needed = new Map<string, Promise<number>>();
+  readonly #places: string[] = [];
 
   static async open(run: BenchRun): Promise<StartBench> {
     const images = run.images?.map(startImage) ?? startImages;
@@ -88,11 +91,37 @@ export class StartBench {
     return `oci:${this.run.imageDir}:${image.name}`;
   }
 
-  /** A new directory, everything before it written back. */
+  /** A new directory, everything before it written back. One that is made within `emptied` is emptied behind it. */
   async place(): Promise<string> {
-    const directory = await mkdtemp(path.join(this.run.workDir, "place-"));
+    const directory = await this.#kept();
+    this.#places.push(directory);
     await run("sync", [], { signal: this.signal });
     return directory;
+  }
+
+  /** Does `work`, and takes the bytes away from all files in places that it made. Templates that are made on the way stay. */
+  async emptied<T>(work: () => Promise<T>): Promise<T> {
+    const before = this.#places.length;
+    try {
+      return await work();
+    } finally {
+      const empty = ["-xdev", "-type", "f", "-size", "+0", "-exec", "truncate", "--size=0", "{}", "+"];
+      for (const place of this.#places.splice(before)) await run("find", [place, ...empty]);
+    }
+  }
+
+  /** Samples by turns; the places of each measurement are emptied before the next. */
+  async samples<T>(subjects: readonly Subject<T>[]): Promise<T[][]> {
+    const emptying = subjects.map(({ system, measure }) => ({
+      system,
+      measure: () => this.emptied(measure),
+    }));
+    return await samplesByTurns(this.run.rounds, emptying);
+  }
+
+  async rows(unit: string, subjects: readonly Subject[]): Promise<Row[]> {
+    const samples = await this.samples(subjects);
+    return subjects.map(({ system }, i) => ({ system, unit, samples: samples[i]! }));
   }
 
   /** Does `work` behind a network, and counts what passed. */
@@ -145,7 +174,7 @@ export class StartBench {
   /** The image as a directory on the filesystem of --work-dir; made once. */
   unpacked(image: StartImage): Promise<string> {
     return once(this.#unpacked, image.name, async () => {
-      const place = await this.place();
+      const place = await this.#kept();
       const tree = path.join(place, "tree");
       await this.skim([
         "unpack",
@@ -160,9 +189,14 @@ export class StartBench {
     });
   }
 
+  /** A new directory for what is used again. */
+  async #kept(): Promise<string> {
+    return await mkdtemp(path.join(this.run.workDir, "place-"));
+  }
+
   #index(image: StartImage): Promise<string> {
     return once(this.#indexed, image.name, async () => {
-      const cacheDir = path.join(await this.place(), "indexed");
+      const cacheDir = path.join(await this.#kept(), "indexed");
       await this.skim(["index", this.reference(image), "--cache-dir", cacheDir]);
       return cacheDir;
     });
@@ -170,7 +204,8 @@ export class StartBench {
 
   #profile(image: StartImage): Promise<string> {
     return once(this.#profiled, image.name, async () => {
-      const cacheDir = await this.coldCache(image);
+      const cacheDir = await this.#kept();
+      await copyColdCache(await this.#index(image), cacheDir);
       const record = ["profile", "record", this.reference(image), "--cache-dir", cacheDir];
       await this.skim([...record, "--", ...image.command]);
       return cacheDir;

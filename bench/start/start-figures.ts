@@ -3,7 +3,6 @@
 import type { Comparison, Figure } from "../../src/bench/figure.js";
 import type { FirstLine } from "../../src/bench/first-line.js";
 import type { Bar, Line, LinePlot, Plot } from "../../src/bench/plot.js";
-import { samplesByTurns } from "../../src/bench/rounds.js";
 import { median } from "../../src/bench/statistics.js";
 import type { NetworkProfile } from "../network/profiles.js";
 import type { TrafficReport } from "../network/traffic.js";
@@ -40,11 +39,11 @@ export async function measureStarts(
   const local = async () =>
     await runUnderRunc(`${await bench.place()}/runc`, tree, image.command, bench.signal);
   const neededBytes = await bench.neededBytes(image);
-  await local();
+  // Into memory.
+  await bench.emptied(local);
   const localMs: number[] = [];
   const ways = waysOf(bench);
-  const samples = await samplesByTurns(
-    bench.run.rounds,
+  const samples = await bench.samples(
     ways.map((way, first) => ({
       system: way.name,
       measure: async (): Promise<StartSample> => {

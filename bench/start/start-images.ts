@@ -28,7 +28,7 @@ export const startImages: readonly StartImage[] = [
   { name: "numpy", title: "Debian, Python, numpy", tars: "numpy", layers: 1, command: importNumpy },
   {
     name: "numpy-8",
-    title: "the same in eight layers",
+    title: "Debian, Python, numpy in eight layers",
     tars: "numpy",
     layers: 8,
     command: importNumpy,
@@ -80,8 +80,8 @@ export async function makeStartImages(
     await run(path.join(root, "scripts/make-bench-tars.sh"), [tars, tarDir], { signal, timeoutMs });
     for (const image of missing.filter((one) => one.tars === tars))
       await addGzipImage(directory, image.name, await partsOf(image, tarDir), signal);
-    await rm(tarDir, { recursive: true });
   }
+  await rm(path.join(directory, "tars"), { recursive: true, force: true });
 }
 
 async function partsOf({ layers, name }: StartImage, tarDir: string): Promise<TarPart[]> {

@@ -1,7 +1,6 @@
 /** Ten containers of one image at once, on a host that has none of it. */
 import path from "node:path";
 import type { Figure } from "../../src/bench/figure.js";
-import { rowsByTurns } from "../../src/bench/rounds.js";
 import { withPrefetch } from "../../src/bench/skim-flags.js";
 import type { NetworkProfile } from "../network/profiles.js";
 import { runUnderRunc } from "./runc-bundle.js";
@@ -44,7 +43,7 @@ export async function measureTenStarts(
       return result;
     },
   });
-  const rows = await rowsByTurns(bench.run.rounds, "s", [
+  const rows = await bench.rows("s", [
     skim(wayNames.skim, "indexed"),
     ...(flags.profile ? [skim(wayNames.profile, "profiled")] : []),
     unpacking(wayNames.unpack, skimUnpack),

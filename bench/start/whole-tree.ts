@@ -2,7 +2,6 @@
 import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import type { Figure } from "../../src/bench/figure.js";
-import { rowsByTurns } from "../../src/bench/rounds.js";
 import type { NetworkProfile } from "../network/profiles.js";
 import { run } from "../support/processes.js";
 import type { StartBench } from "./start-bench.js";
@@ -51,7 +50,7 @@ export async function measureWholeTree(
     },
   };
   const peers = "skopeo, umoci";
-  const rows = await rowsByTurns(bench.run.rounds, "s", [
+  const rows = await bench.rows("s", [
     skim,
     unpacking("skim unpack", skimUnpack),
     unpacking(peers, skopeoUmoci),
