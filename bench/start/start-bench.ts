@@ -7,7 +7,7 @@
 import { mkdtemp } from "node:fs/promises";
 import path from "node:path";
 import { UndoStack } from "../../src/base/undo-stack.js";
-import { copyColdCache } from "../../src/bench/cold-cache.js";
+import { copyColdCache, copyProfiledCache } from "../../src/bench/cold-cache.js";
 import type { Row } from "../../src/bench/figure.js";
 import { type FirstLine, runToFirstLine } from "../../src/bench/first-line.js";
 import { type Subject, samplesByTurns } from "../../src/bench/rounds.js";
@@ -153,11 +153,11 @@ export class StartBench {
     );
   }
 
-  /** A cache directory in which the image is indexed and nothing else: what a host has before its first start. */
+  /** A cache directory with the image's archive and nothing else, as a host has it before its first start; with a start profile of its command if it is `profiled`. */
   async coldCache(image: StartImage, kind: "indexed" | "profiled" = "indexed"): Promise<string> {
-    const template = kind === "indexed" ? await this.#index(image) : await this.#profile(image);
     const cacheDir = path.join(await this.place(), "cache");
-    await copyColdCache(template, cacheDir);
+    if (kind === "indexed") await copyColdCache(await this.#index(image), cacheDir);
+    else await copyProfiledCache(await this.#profile(image), cacheDir, this.reference(image));
     return cacheDir;
   }
 

@@ -6,7 +6,7 @@ import { mkdtemp, readFile } from "node:fs/promises";
 import path from "node:path";
 import { SkimError } from "../base/errors.js";
 import { openImageOrArchive } from "../mount/image-or-archive.js";
-import { copyColdCache } from "./cold-cache.js";
+import { copyColdCache, copyProfiledCache } from "./cold-cache.js";
 import type { Figure } from "./figure.js";
 import { type FirstLine, type FirstLineOptions, runToFirstLine } from "./first-line.js";
 import type { Bar, Plot } from "./plot.js";
@@ -65,11 +65,6 @@ export async function measureImageStarts(options: ImageStartsOptions): Promise<I
   const indexed = await skim.run(["index", image, "--cache-dir", template, "--json"]);
   const { compressedBytes: imageBytes } = JSON.parse(indexed.stdout) as { compressedBytes: number };
 
-  const cold = async (from: string): Promise<[string, Start]> => {
-    const cacheDir = await skim.newDirectory();
-    await copyColdCache(from, cacheDir);
-    return [cacheDir, await skim.start(cacheDir)];
-  };
   let profiled: string | undefined;
   if (flags.profile) {
     say("recording a start profile");
@@ -84,14 +79,23 @@ export async function measureImageStarts(options: ImageStartsOptions): Promise<I
     {
       system: names.cold,
       measure: async () => {
-        const [cacheDir, start] = await cold(template);
-        filled = cacheDir;
-        return start;
+        filled = await skim.newDirectory();
+        await copyColdCache(template, filled);
+        return await skim.start(filled);
       },
     },
     ...(profiled === undefined
       ? []
-      : [{ system: names.profile, measure: async () => (await cold(profiled))[1] }]),
+      : [
+          {
+            system: names.profile,
+            measure: async () => {
+              const cacheDir = await skim.newDirectory();
+              await copyProfiledCache(profiled, cacheDir, image);
+              return await skim.start(cacheDir);
+            },
+          },
+        ]),
     { system: names.warm, measure: async () => await skim.start(filled) },
     { system: names.unpack, measure: async () => await skim.unpackAndStart(template) },
   ];
