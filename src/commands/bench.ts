@@ -4,7 +4,7 @@ import {
   type CommonOptions,
   createContext,
   withCommonOptions,
-  withInsecureRegistryOption,
+  withRegistryHostOptions,
   withPlatformOption,
 } from "./command-context.js";
 import { formatBytes } from "./format.js";
@@ -31,7 +31,7 @@ export function addBenchCommand(program: Command): void {
       "where caches and unpacked trees are made and removed again; on a disk with room for one tree a round",
       "/var/tmp",
     );
-  withCommonOptions(withInsecureRegistryOption(withPlatformOption(command)));
+  withCommonOptions(withRegistryHostOptions(withPlatformOption(command)));
   command.action(async (image: string, args: string[], options: BenchOptions) => {
     await bench(program, image, args, options);
   });
