@@ -12,7 +12,7 @@ import {
 import { type LayerFileNames, layerFileNames, removeLeftovers } from "./layer-files.js";
 import type { PresenceMap } from "./presence-map.js";
 import { SpanState } from "./presence-map.js";
-import { blockBytes, type LayerStock, namesIn, type StoredLayer } from "./stored-layer.js";
+import { blockBytes, diskBytesIn, type LayerStock, namesIn, type StoredLayer } from "./stored-layer.js";
 
 export interface SpanLayer extends StoredLayer {
   readonly kind: "spans";
@@ -49,6 +49,19 @@ export class SpanLayers implements LayerStock {
       }
     }
     return layers;
+  }
+
+  async diskBytes(): Promise<number> {
+    let bytes = 0;
+    for (const { directory } of await this.#directories()) bytes += await diskBytesIn(directory);
+    return bytes;
+  }
+
+  /** True where an eviction has begun and is not finished. */
+  async isEvicting(): Promise<boolean> {
+    for (const { directory } of await this.#directories())
+      if ((await namesIn(directory)).some((name) => name.startsWith("retired-"))) return true;
+    return false;
   }
 
   async removeLeftovers(nowMs: number): Promise<number> {

@@ -1,5 +1,6 @@
 /** What eviction and `skim cache ls` know of a layer on disk, whichever store keeps it. */
-import { readdir } from "node:fs/promises";
+import { lstat, readdir } from "node:fs/promises";
+import path from "node:path";
 import { systemErrorCode } from "../base/errors.js";
 import type { Removal } from "./layer-eviction.js";
 
@@ -19,6 +20,8 @@ export interface StoredLayer {
 
 /** Layers of one kind in a cache directory. */
 export interface LayerStock {
+  /** The sum of what `list` would say, for a small part of its price. */
+  diskBytes(): Promise<number>;
   list(): Promise<StoredLayer[]>;
   /** Removes what processes that were killed have left. `nowMs`: since 1970. Resolves to the number of files and directories that went. */
   removeLeftovers(nowMs: number): Promise<number>;
@@ -26,6 +29,16 @@ export interface LayerStock {
 
 /** Unit of st_blocks (stat(2)). */
 export const blockBytes = 512;
+
+/** Of all files right in a directory. */
+export async function diskBytesIn(directory: string): Promise<number> {
+  let bytes = 0;
+  for (const name of await namesIn(directory)) {
+    const found = await lstat(path.join(directory, name)).catch(() => undefined);
+    bytes += (found?.blocks ?? 0) * blockBytes;
+  }
+  return bytes;
+}
 
 /** Sorted; nothing where there is no such directory. */
 export async function namesIn(directory: string): Promise<string[]> {

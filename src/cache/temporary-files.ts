@@ -14,6 +14,10 @@ export class TemporaryFiles implements LayerStock {
     this.#directories = directories;
   }
 
+  async diskBytes(): Promise<number> {
+    return 0;
+  }
+
   async list(): Promise<StoredLayer[]> {
     return [];
   }

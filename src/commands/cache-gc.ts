@@ -29,7 +29,7 @@ export function addCacheGcCommand(cache: Command): void {
     const run = bytesMax === undefined ? {} : { bytesMax };
     const report = options.dryRun
       ? await evictor.plan(run)
-      : await evictor.run({ ...run, wait: true, signal: context.signal });
+      : await evictor.run({ ...run, wait: true, thorough: true, signal: context.signal });
     if (!report)
       return context.print({ cacheDir: settings.cacheDir, empty: true }, () => "nothing is cached");
     const dryRun = options.dryRun ?? false;

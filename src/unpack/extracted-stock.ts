@@ -5,7 +5,7 @@ import path from "node:path";
 import { systemErrorCode } from "../base/errors.js";
 import { type FileLock, tryLockFile } from "../cache/file-lock.js";
 import type { Removal } from "../cache/layer-eviction.js";
-import { blockBytes, type LayerStock, namesIn, type StoredLayer } from "../cache/stored-layer.js";
+import { diskBytesIn, type LayerStock, namesIn, type StoredLayer } from "../cache/stored-layer.js";
 import { type DiffId, isDigest } from "../image/digest.js";
 import type { NativeBinding } from "../native/binding.js";
 
@@ -31,27 +31,39 @@ export class ExtractedStock implements LayerStock {
     this.#native = native;
   }
 
+  async diskBytes(): Promise<number> {
+    let bytes = 0;
+    for (const { directory } of await this.#directories()) bytes += await diskBytesIn(directory);
+    return bytes;
+  }
+
   async list(): Promise<StoredExtractedLayer[]> {
     const layers: StoredExtractedLayer[] = [];
+    for (const { digest, directory } of await this.#directories()) {
+      const complete = await lstat(path.join(directory, "complete")).catch(() => undefined);
+      const inUse = await withData(directory, async (data) => !this.#native.tryLock(data.fd, true));
+      layers.push({
+        kind: "extracted",
+        digest,
+        directory,
+        diskBytes: await diskBytesIn(directory),
+        lastUsedMs: complete?.mtimeMs ?? 0,
+        inUse: inUse ?? false,
+        remove: () => this.#remove(directory),
+      });
+    }
+    return layers;
+  }
+
+  async #directories(): Promise<{ digest: DiffId; directory: string }[]> {
+    const found: { digest: DiffId; directory: string }[] = [];
     for (const algorithm of await namesIn(this.#dir)) {
       for (const hex of await namesIn(path.join(this.#dir, algorithm))) {
         const digest = `${algorithm}:${hex}`;
-        if (!isDigest(digest)) continue;
-        const directory = path.join(this.#dir, algorithm, hex);
-        const complete = await lstat(path.join(directory, "complete")).catch(() => undefined);
-        const inUse = await withData(directory, async (data) => !this.#native.tryLock(data.fd, true));
-        layers.push({
-          kind: "extracted",
-          digest: digest as string as DiffId,
-          directory,
-          diskBytes: await diskBytes(directory),
-          lastUsedMs: complete?.mtimeMs ?? 0,
-          inUse: inUse ?? false,
-          remove: () => this.#remove(directory),
-        });
+        if (isDigest(digest)) found.push({ digest, directory: path.join(this.#dir, algorithm, hex) });
       }
     }
-    return layers;
+    return found;
   }
 
   /** Layers that were being extracted, or removed, when the process was killed; not those that are now. */
@@ -113,13 +125,4 @@ async function withData<T>(directory: string, use: (data: FileHandle) => Promise
   } finally {
     await data.close();
   }
-}
-
-async function diskBytes(directory: string): Promise<number> {
-  let bytes = 0;
-  for (const name of await namesIn(directory)) {
-    const found = await lstat(path.join(directory, name)).catch(() => undefined);
-    bytes += (found?.blocks ?? 0) * blockBytes;
-  }
-  return bytes;
 }
