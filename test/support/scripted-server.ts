@@ -19,6 +19,7 @@ export interface ServerStart {
 }
 
 const tlsHandshake = 0x16;
+const listenAttemptsMax = 250;
 
 export abstract class ScriptedServer {
   readonly seen: SeenRequest[] = [];
@@ -59,10 +60,7 @@ export abstract class ScriptedServer {
       if (certificate) socket.once("data", (first: Buffer) => openTls(server, socket, first));
       else server.emit("connection", socket);
     });
-    await new Promise<void>((resolve, reject) => {
-      front.once("error", reject);
-      front.listen(this.#port, "127.0.0.1", resolve);
-    });
+    await listenOn(front, this.#port);
     this.#certificate = certificate;
     this.#front = front;
     this.#port = (front.address() as AddressInfo).port;
@@ -119,6 +117,20 @@ export abstract class ScriptedServer {
         return answer();
       },
     });
+  }
+}
+
+/** The port that a server has had may be the other end of somebody's connection just now: the kernel gives both out of one range. */
+async function listenOn(server: Server, port: number): Promise<void> {
+  for (let attempts = 1; ; attempts++) {
+    const failure = await new Promise<NodeJS.ErrnoException | undefined>((resolve) => {
+      server.once("error", resolve);
+      server.listen(port, "127.0.0.1", () => resolve(undefined));
+    });
+    server.removeAllListeners("error");
+    if (!failure) return;
+    if (failure.code !== "EADDRINUSE" || attempts === listenAttemptsMax) throw failure;
+    await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
 
