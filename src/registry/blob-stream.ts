@@ -54,12 +54,13 @@ export async function* streamBlob(
     const attemptStart = at;
     const route = routes.choose(path, failedMirrors);
     const patience = routes.patience(route, scope.signal);
+    const sent = routes.note(route, path, at);
     let failure: unknown;
     try {
       const attempt = { client: route.client, patience, signal: patience?.signal ?? scope.signal };
       for await (const piece of readFrom(blob, { start: at, end: range.end }, attempt, options)) {
         at += piece.length;
-        routes.served(route, path);
+        sent.end = at;
         yield piece;
       }
       if (at < range.end && at - attemptStart < progressBytesMin) {

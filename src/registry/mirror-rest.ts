@@ -25,8 +25,8 @@ export class Rest {
     this.#policy = policy;
   }
 
-  /** True once after a failure, until `end`: whoever comes then tries it out. */
-  get everFailed(): boolean {
+  /** True from a failure until `end`: whoever comes when the rest is over tries it out. */
+  get hasFailed(): boolean {
     return this.#failures > 0;
   }
 

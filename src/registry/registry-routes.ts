@@ -1,3 +1,4 @@
+import type { ByteRange } from "../base/byte-range.js";
 import { describeError, isSkimError, SkimError } from "../base/errors.js";
 import type { Logger } from "../base/logger.js";
 import { redact } from "../base/redact.js";
@@ -21,6 +22,9 @@ import { TransientFailure } from "./retry.js";
 
 /** The part of a message about a mirror that an error repeats, in characters. */
 const reasonCharactersMax = 200;
+
+/** Reads of one blob that are remembered: those under way side by side, and those that were asked for again. */
+const sentMax = 64;
 
 export interface MirrorRoute {
   /** As the user named it, for messages. */
@@ -49,8 +53,8 @@ export interface Route {
 export class RegistryRoutes {
   readonly #options: RegistryRoutesOptions;
   readonly #mirrors: readonly Mirror[];
-  /** Who sent the last bytes of a blob, by path. A source reads some dozen blobs. */
-  readonly #lastServed = new Map<string, Mirror | undefined>();
+  /** What mirrors have sent of each blob lately, by path, the latest last. A source reads some dozen blobs. */
+  readonly #sent = new Map<string, Array<{ readonly mirror: Mirror; readonly range: ByteRange }>>();
 
   constructor(options: RegistryRoutesOptions) {
     this.#options = options;
@@ -72,9 +76,13 @@ export class RegistryRoutes {
     return route.mirror && new MirrorPatience(route.mirror.name, mirrorTimeoutMs, signal);
   }
 
-  /** `route` has sent bytes of `path`. */
-  served(route: Route, path: string): void {
-    this.#lastServed.set(path, route.mirror);
+  /** A note of what `route` sends of `path` from `start` on; whoever reads it moves its `end`. */
+  note({ mirror }: Route, path: string, start: number): { end: number } {
+    const range = { start, end: start };
+    if (!mirror) return range;
+    const sent = this.#sent.get(path) ?? [];
+    this.#sent.set(path, [...sent, { mirror, range }].slice(-sentMax));
+    return range;
   }
 
   /** The attempt is over, without a failure of the mirror. `well`: it did what was asked. */
@@ -110,9 +118,13 @@ export class RegistryRoutes {
     return isSkimError(failure) && failure.code !== "CANCELLED" ? extended(failure) : failure;
   }
 
-  /** Bytes of `path` were wrong: whoever sent them last is not asked for it for a while. True where that leaves somebody else to ask. */
-  damaged(path: string): boolean {
-    const mirror = this.#lastServed.get(path);
+  /**
+   * Bytes in this range of `path` were wrong: the mirror that sent some of them last is not asked for it for a while. True where there is one: somebody
+   * else is asked the next time.
+   */
+  damaged(path: string, range: ByteRange): boolean {
+    const sent = this.#sent.get(path) ?? [];
+    const mirror = sent.findLast((each) => overlaps(each.range, range))?.mirror;
     if (!mirror) {
       this.#options.origin.forgetRedirect(path);
       return false;
@@ -120,6 +132,10 @@ export class RegistryRoutes {
     const now = performance.now();
     const blamed = this.#mirrors.some((each) => each !== mirror && each.wasWrong(path, now));
     for (const each of blamed ? this.#mirrors : [mirror]) each.rememberWrong(path, now);
+    this.#sent.set(
+      path,
+      sent.filter((each) => each.mirror !== mirror),
+    );
     this.#options.logger.warn({ mirror: mirror.name, path }, "mirror sent wrong bytes; asking the next one");
     return true;
   }
@@ -148,6 +164,10 @@ export class RegistryRoutes {
   }
 }
 
+function overlaps(a: ByteRange, b: ByteRange): boolean {
+  return a.start < b.end && b.start < a.end;
+}
+
 /** A mirror and its rests: one for everything, and one for each blob or manifest that it has not got, or has wrong. */
 export class Mirror {
   readonly name: string;
@@ -166,12 +186,12 @@ export class Mirror {
   }
 
   isUsable(path: string, now: number): boolean {
-    if (this.#rest.isResting(now) || (this.#rest.everFailed && this.#onTrial)) return false;
+    if (this.#rest.isResting(now) || (this.#rest.hasFailed && this.#onTrial)) return false;
     return !this.#missing.get(path)?.isResting(now) && !this.wasWrong(path, now);
   }
 
   begin(): void {
-    if (this.#rest.everFailed) this.#onTrial = true;
+    if (this.#rest.hasFailed) this.#onTrial = true;
   }
 
   leave(well: boolean): void {

@@ -97,12 +97,12 @@ export class RegistrySource implements ImageSource {
     const range = options.range ?? { start: 0, end: blob.size };
     invariant(range.start >= 0 && range.end <= blob.size, "a range lies within its blob");
     const endsAt = options.deadlineMs === undefined ? undefined : performance.now() + options.deadlineMs;
-    if (options.afterDamage) this.rejectBytes(blob);
+    if (options.afterDamage) this.#routes.damaged(blobPath(blob), range);
     return this.#readBlob(blob, range, options.signal, endsAt);
   }
 
   rejectBytes(blob: BlobId): boolean {
-    return this.#routes.damaged(blobPath(blob));
+    return this.#routes.damaged(blobPath(blob), { start: 0, end: blob.size });
   }
 
   /** Requests that are under way fail with CANCELLED. */
@@ -160,7 +160,7 @@ export class RegistrySource implements ImageSource {
       for await (const piece of streamBlob(blob, range, { ...this.#parts, scope, what })) pieces.push(piece);
       const bytes = Buffer.concat(pieces);
       const isRight = digestOf(bytes, digestAlgorithm(blob.digest)) === blob.digest;
-      if (isRight || !this.#routes.damaged(blobPath(blob))) return bytes;
+      if (isRight || !this.#routes.damaged(blobPath(blob), range)) return bytes;
     }
   }
 

@@ -1,7 +1,7 @@
 import { expect, test, vi } from "vitest";
 import type { CredentialLookup } from "../../src/registry/credentials.js";
 import type { FakeRegistry } from "../support/fake-registry.js";
-import type { Fault } from "../support/fault-script.js";
+import type { Fault, SeenRequest } from "../support/fault-script.js";
 import { changes, faults } from "../support/network-faults.js";
 import { failureOf, numberedBytes, openSource, quickRetries, readAll, startFake } from "./registry-trial.js";
 
@@ -155,6 +155,22 @@ test("bytes that turned out wrong come from the next mirror, and after two wrong
   // It has this blob wrong; it may have others right.
   await readAll(source, second);
   expect(mirrors[0]!.counters.blob).toBe(2);
+});
+
+test("the mirror that sent the wrong bytes is blamed, not who has sent others of the blob since", async () => {
+  const { origin, mirrors, blob, open } = await startMirrored(2);
+  const [first, second] = mirrors as [FakeRegistry, FakeRegistry];
+  const ofStart = (seen: SeenRequest) => seen.kind === "blob" && seen.headers.range === "bytes=1000-199999";
+  first.script.add({ on: ofStart, fault: faults.changed(changes.otherBytes()) });
+  first.script.add({ on: "blob", fault: faults.status(404) });
+  const source = open({ restPolicy: { firstMs: 0, factor: 1, msMax: 3_600_000 } });
+  expect((await readAll(source, blob, range)).equals(wanted)).toBe(false);
+  // The first has not got this part, and the second steps in for it.
+  const part = { start: 250_000, end: 260_000 };
+  expect(await readAll(source, blob, part)).toHaveLength(10_000);
+  expect([first.counters.blob, second.counters.blob]).toEqual([2, 1]);
+  expect((await readAll(source, blob, range, { afterDamage: true })).equals(wanted)).toBe(true);
+  expect([first.counters.blob, second.counters.blob, origin.counters.blob]).toEqual([2, 2, 0]);
 });
 
 test("a mirror that has not got a blob is well all the same", async () => {
