@@ -33,7 +33,7 @@ test("from a registry over HTTP: ranges are asked for, a stopped registry fails 
     blobs.map(({ truth, blob }) => ({ tar: truth, blob })),
   );
   let registry = await startEmbeddedRegistry({ layout });
-  const settings = resolveSettings({ readDeadlineMs: 3000, memoryCacheBytes: 0 }, {});
+  const settings = resolveSettings({ readDeadlineMs: 5000, memoryCacheBytes: 0 }, {});
   const source = openImageSource(parseReference(`${registry.host}/app`), { settings });
   const cache = SpanCache.open(await makeTempDir("content"));
   const content = openContent({ archive, source, cache, native: loadNative(), settings });
