@@ -4,8 +4,8 @@ import {
   type CommonOptions,
   createContext,
   withCommonOptions,
-  withRegistryHostOptions,
   withPlatformOption,
+  withRegistryHostOptions,
 } from "./command-context.js";
 import { formatBytes } from "./format.js";
 

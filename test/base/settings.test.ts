@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, it } from "vitest";
 import { parseMirrors } from "../../src/base/mirror-settings.js";
@@ -139,7 +139,21 @@ describe("mirrors", () => {
   });
 });
 
+/** The README's table, made from the code. */
+function settingsMarkdown(): string {
+  const rows = describeSettings().map(({ name, environment, flag, byDefault, meaning }) => {
+    const shown = byDefault === undefined || typeof byDefault === "object" ? "" : `\`${byDefault}\``;
+    return `| \`${name}\` | \`${environment}\` | ${flag ? `\`${flag}\`` : ""} | ${shown} | ${meaning} |`;
+  });
+  return ["| key | environment | flag | default | meaning |", "|---|---|---|---|---|", ...rows].join("\n");
+}
+
 describe("the table of settings", () => {
+  it("is the one of the README", () => {
+    const readme = readFileSync(path.resolve(import.meta.dirname, "../../README.md"), "utf8");
+    expect(/^\| key \| environment[\s\S]*?(?=\n\n)/m.exec(readme)?.[0]).toBe(settingsMarkdown());
+  });
+
   it("describes each with its names and default", () => {
     const described = describeSettings();
     expect(described.map(({ name }) => name)).toEqual(settingNames);
