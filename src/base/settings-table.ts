@@ -97,11 +97,11 @@ export const settingsTable = {
       "All layers in the cache directory together, as blocks on disk: an amount (20GiB) or a share of the filesystem (50%); least recently used bytes go first.",
   },
   cacheFreeBytesMin: {
-    schema: byteAmount.optional(),
+    schema: z.union([z.literal("auto"), byteAmount]).default("auto"),
     environment: "SKIM_CACHE_FREE_BYTES_MIN",
     flag: "--cache-free-bytes-min",
     meaning:
-      "What the cache leaves free on its filesystem; default: 1 GiB, or 2 % of a filesystem below 50 GiB.",
+      "What the cache leaves free on its filesystem; auto: 1 GiB, or 2 % of a filesystem below 50 GiB.",
   },
   insecureRegistries: {
     schema: z

@@ -24,7 +24,7 @@ export function spaceLimits(settings: CacheSettings, { totalBytes }: FilesystemS
   return {
     bytesMax: bytesOf(parseByteAmount(cacheBytesMax), totalBytes),
     freeBytesMin:
-      cacheFreeBytesMin === undefined
+      cacheFreeBytesMin === "auto"
         ? Math.min(freeBytesMinDefault, Math.floor(totalBytes * freeShareDefault))
         : bytesOf(parseByteAmount(cacheFreeBytesMin), totalBytes),
   };

@@ -30,6 +30,8 @@ describe("the settings file", () => {
       mirrorTimeoutMs: 2,
       readDeadlineMs: 3,
       memoryCacheBytes: 0,
+      cacheBytesMax: "20GiB",
+      cacheFreeBytesMin: "3%",
       insecureRegistries: ["a.test:5000"],
       mirrors: { "ghcr.io": ["https://m.test"] },
       layerUncompressedBytesMax: 5,
@@ -142,7 +144,7 @@ describe("mirrors", () => {
 /** The README's table, made from the code. */
 function settingsMarkdown(): string {
   const rows = describeSettings().map(({ name, environment, flag, byDefault, meaning }) => {
-    const shown = byDefault === undefined || typeof byDefault === "object" ? "" : `\`${byDefault}\``;
+    const shown = typeof byDefault === "object" ? "" : `\`${byDefault}\``;
     return `| \`${name}\` | \`${environment}\` | ${flag ? `\`${flag}\`` : ""} | ${shown} | ${meaning} |`;
   });
   return ["| key | environment | flag | default | meaning |", "|---|---|---|---|---|", ...rows].join("\n");
