@@ -6,7 +6,7 @@
 // Modules that look for files of the package may lie in src/ROOM, dist/ROOM or dist/bin:
 // always two directories below its root.
 import { spawnSync } from "node:child_process";
-import { chmodSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { rolldown } from "rolldown";
 
@@ -22,26 +22,37 @@ const built = path.join(root, "dist/bin.new");
 rmSync(built, { recursive: true, force: true });
 mkdirSync(built, { recursive: true });
 
-const bundle = await rolldown({
-  input: {
-    skim: path.join(root, "src/main.ts"),
-    "mount-server": path.join(root, "src/mount/mount-server-main.ts"),
-  },
-  platform: "node",
-  resolve: { alias: { undici$: path.join(root, "scripts/undici-parts.cjs") } },
-  // An addon that finds its binary from where it lies, and optional.
-  external: ["fuse-native"],
-});
-await bundle.write({
-  dir: built,
-  format: "esm",
-  entryFileNames: "[name].js",
-  chunkFileNames: "[name]-[hash].js",
-  sourcemap: true,
-  // Names stay, for stacks that can be read; comments and blanks are a third of what node would have to go through at each start.
-  minify: { compress: false, mangle: false, codegen: { removeWhitespace: true } },
-});
-await bundle.close();
+const programs = { skim: "src/main.ts", "mount-server": "src/mount/mount-server-main.ts" };
+for (const [name, input] of Object.entries(programs)) {
+  const bundle = await rolldown({
+    input: path.join(root, input),
+    platform: "node",
+    resolve: { alias: { undici$: path.join(root, "scripts/undici-parts.cjs") } },
+    // An addon that finds its binary from where it lies, and optional.
+    external: ["fuse-native"],
+  });
+  await bundle.write({
+    file: path.join(built, `${name}.bundle.cjs`),
+    format: "cjs",
+    // One file, which is read once: what a command does not use is not run, nor compiled.
+    codeSplitting: false,
+    sourcemap: true,
+    // Names stay, for stacks that can be read.
+    minify: { compress: false, mangle: false, codegen: { removeWhitespace: true } },
+  });
+  await bundle.close();
+  copyFileSync(path.join(root, "scripts/boot.cjs"), path.join(built, `${name}.js`));
+}
+// The package's own says "module".
+writeFileSync(path.join(built, "package.json"), '{ "type": "commonjs" }\n');
 chmodSync(path.join(built, "skim.js"), 0o755);
 rmSync(path.join(root, "dist/bin"), { recursive: true, force: true });
 renameSync(built, path.join(root, "dist/bin"));
+
+// Runs that come to nothing, but through what every start goes through. Not built for tests of the library alone, nor where the addon is missing: then there is no cache.
+const warmUps = { skim: ["run", "/nowhere/warm-up.skim"], "mount-server": [] };
+for (const [name, args] of Object.entries(warmUps))
+  spawnSync(process.execPath, [path.join(root, "dist/bin", `${name}.js`), ...args], {
+    stdio: "ignore",
+    env: { ...process.env, SKIM_WRITE_CODE_CACHE: "1" },
+  });

@@ -27,47 +27,53 @@ import { addVerifyCommand } from "./commands/verify.js";
 /** What docker, podman and skim say when they themselves fail. */
 const runFailureExitCode = 125;
 
-const program = new Command("skim")
-  .description("start containers from ordinary OCI images without pulling them")
-  .version(skimVersion)
-  .showSuggestionAfterError()
-  .configureHelp({ showGlobalOptions: true })
-  .exitOverride()
-  .configureOutput({ outputError: (text, write) => write(usageLine(text)) });
+/** Runs the command of this process's arguments. */
+export async function runCommandLine(): Promise<void> {
+  // A reader that went away (`skim ls ... | head`) is no error.
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EPIPE") process.exit(0);
+    throw error;
+  });
+  try {
+    await createProgram().parseAsync();
+  } catch (error) {
+    // What a failed command left open (a progress bar, a kept-alive connection) must not keep the process.
+    process.exit(report(error));
+  }
+}
 
-addIndexCommand(program);
-addInspectCommand(program);
-addLsCommand(program);
-addCatCommand(program);
-addStatCommand(program);
-addTreeCommand(program);
-addVerifyCommand(program);
-addMountCommand(program);
-addUmountCommand(program);
-addRootfsCommand(program);
-addBundleCommand(program);
-addRunCommand(program);
-addUnpackCommand(program);
-addProfileCommand(program);
-addCacheCommand(program);
-addBenchCommand(program);
-addPsCommand(program);
-addStatsCommand(program);
-addRegistryCommand(program);
-// Subcommands do not inherit exitOverride.
-for (const command of allCommands(program)) command.exitOverride().configureOutput(program.configureOutput());
+function createProgram(): Command {
+  const program = new Command("skim")
+    .description("start containers from ordinary OCI images without pulling them")
+    .version(skimVersion)
+    .showSuggestionAfterError()
+    .configureHelp({ showGlobalOptions: true })
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(usageLine(text)) });
 
-// A reader that went away (`skim ls ... | head`) is no error.
-process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code === "EPIPE") process.exit(0);
-  throw error;
-});
-
-try {
-  await program.parseAsync();
-} catch (error) {
-  // What a failed command left open (a progress bar, a kept-alive connection) must not keep the process.
-  process.exit(report(error));
+  addIndexCommand(program);
+  addInspectCommand(program);
+  addLsCommand(program);
+  addCatCommand(program);
+  addStatCommand(program);
+  addTreeCommand(program);
+  addVerifyCommand(program);
+  addMountCommand(program);
+  addUmountCommand(program);
+  addRootfsCommand(program);
+  addBundleCommand(program);
+  addRunCommand(program);
+  addUnpackCommand(program);
+  addProfileCommand(program);
+  addCacheCommand(program);
+  addBenchCommand(program);
+  addPsCommand(program);
+  addStatsCommand(program);
+  addRegistryCommand(program);
+  // Subcommands do not inherit exitOverride.
+  for (const command of allCommands(program))
+    command.exitOverride().configureOutput(program.configureOutput());
+  return program;
 }
 
 /** Prints `error` in one line. Returns the exit code: for `skim run` one that is not taken for the container's. */

@@ -1,9 +1,8 @@
-#!/usr/bin/env node
 /** Entry point of the command line. What a mount takes longest for is started before anything else is loaded. */
 import { startServerProcess } from "./mount/server-process.js";
 
 if (isGoingToMount(process.argv.slice(2))) startServerProcess();
-await import("./cli.js");
+void import("./cli.js").then(({ runCommandLine }) => runCommandLine());
 
 /** A guess: a process that is started in vain ends with this one. */
 function isGoingToMount(args: readonly string[]): boolean {

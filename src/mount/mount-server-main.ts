@@ -12,26 +12,13 @@ import { closeSync, openSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import path from "node:path";
 import { describeError, isSkimError } from "../base/errors.js";
-import { createLogger } from "../base/logger.js";
+import { createLogger, type Logger } from "../base/logger.js";
 import { loadNative } from "../native/load.js";
 import { detachMessage, type LaunchReport, type MountServerLaunch } from "./launch-protocol.js";
 import { type MountServer, startMountServer } from "./mount-server.js";
 
-/**
- * The HTTP client is a file that is loaded with the first request. A mount that lives for days must not find that an upgrade has taken it
- * away; a start from the cache must not wait for it.
- */
-const preloadDelayMs = 2_000;
-
-// The one who started us may have died, or have failed before it came to mounting: then there is nothing to do.
-process.once("disconnect", () => process.exit(0));
-loadNative();
-const [launch] = (await once(process, "message")) as [MountServerLaunch];
-process.removeAllListeners("disconnect");
-logTo(launch.logFile);
-const logger = createLogger(launch.logLevel, 2).child({ mount: launch.id });
-process.title = `skim-mount ${launch.id}`;
-
+let launch: MountServerLaunch;
+let logger: Logger;
 let server: MountServer | undefined;
 let detached = false;
 
@@ -72,37 +59,51 @@ function cleanUpAfterOwner(): void {
   }).unref();
 }
 
-process.on("SIGTERM", () => shutdown("SIGTERM"));
-process.on("SIGINT", () => shutdown("SIGINT"));
-// The terminal that started us may go; the mount stays.
-process.on("SIGHUP", () => {});
-process.on("message", (message) => {
-  detached = message === detachMessage;
-});
-process.on("disconnect", () => {
-  if (detached) return;
-  cleanUpAfterOwner();
-  if (!server) process.exit(1);
-});
-// A mount that goes on serving is worth more than a clean end: write down what nobody expected, and stay.
-process.on("unhandledRejection", (error) =>
-  logger.error({ error: describeError(error) }, "unhandled rejection"),
-);
-process.on("uncaughtException", (error) => {
-  logger.error({ error: describeError(error), stack: error.stack }, "uncaught exception");
-  if (!server) process.exit(1);
-});
-
-try {
-  server = await startMountServer(launch, logger);
-  await report({ ready: true });
-  setTimeout(() => import("undici").catch(() => {}), preloadDelayMs).unref();
-  await server.ended;
-  if (launch.socketFile) await rm(launch.socketFile, { force: true });
-  process.exit(0);
-} catch (error) {
-  logger.error({ error: describeError(error) }, "mount failed");
-  const code = isSkimError(error) ? error.code : "INTERNAL";
-  await report({ ready: false, code, message: describeError(error) });
-  process.exit(1);
+function handleEvents(): void {
+  process.on("SIGTERM", () => shutdown("SIGTERM"));
+  process.on("SIGINT", () => shutdown("SIGINT"));
+  // The terminal that started us may go; the mount stays.
+  process.on("SIGHUP", () => {});
+  process.on("message", (message) => {
+    detached = message === detachMessage;
+  });
+  process.on("disconnect", () => {
+    if (detached) return;
+    cleanUpAfterOwner();
+    if (!server) process.exit(1);
+  });
+  // A mount that goes on serving is worth more than a clean end: write down what nobody expected, and stay.
+  process.on("unhandledRejection", (error) =>
+    logger.error({ error: describeError(error) }, "unhandled rejection"),
+  );
+  process.on("uncaughtException", (error) => {
+    logger.error({ error: describeError(error), stack: error.stack }, "uncaught exception");
+    if (!server) process.exit(1);
+  });
 }
+
+async function serve(): Promise<void> {
+  // The one who started us may have died, or have failed before it came to mounting: then there is nothing to do.
+  process.once("disconnect", () => process.exit(0));
+  loadNative();
+  [launch] = (await once(process, "message")) as [MountServerLaunch];
+  process.removeAllListeners("disconnect");
+  logTo(launch.logFile);
+  logger = createLogger(launch.logLevel, 2).child({ mount: launch.id });
+  process.title = `skim-mount ${launch.id}`;
+  handleEvents();
+  try {
+    server = await startMountServer(launch, logger);
+    await report({ ready: true });
+    await server.ended;
+    if (launch.socketFile) await rm(launch.socketFile, { force: true });
+    process.exit(0);
+  } catch (error) {
+    logger.error({ error: describeError(error) }, "mount failed");
+    const code = isSkimError(error) ? error.code : "INTERNAL";
+    await report({ ready: false, code, message: describeError(error) });
+    process.exit(1);
+  }
+}
+
+void serve();

@@ -1,0 +1,34 @@
+#!/usr/bin/env node
+// Becomes dist/bin/skim.js and dist/bin/mount-server.js: runs the bundle beside it, from V8's code cache. Compiling the bundle takes longer than running it, and a
+// start of a container waits for two of them; with a cache node starts as fast as it does with an empty program. V8 itself refuses a cache of other code
+// or of another version of itself; then the bundle is compiled.
+"use strict";
+const { readFileSync, writeFileSync } = require("node:fs");
+const { createRequire } = require("node:module");
+const path = require("node:path");
+const vm = require("node:vm");
+
+const name = path.basename(__filename, ".js");
+const file = path.join(__dirname, `${name}.bundle.cjs`);
+const cacheFile = path.join(__dirname, `${name}.code-cache`);
+
+function readCache() {
+  try {
+    return readFileSync(cacheFile);
+  } catch {
+    return undefined;
+  }
+}
+
+// On the first line: places in stacks are those of the file.
+const source = `(function (exports, require, module, __filename, __dirname) {${readFileSync(file, "utf8")}\n})`;
+const script = new vm.Script(source, {
+  filename: file,
+  cachedData: readCache(),
+  importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
+});
+// When it is built: with what has been compiled by the end of a run.
+if (process.env.SKIM_WRITE_CODE_CACHE)
+  process.on("exit", () => writeFileSync(cacheFile, script.createCachedData()));
+const bundle = { exports: {} };
+script.runInThisContext()(bundle.exports, createRequire(file), bundle, file, __dirname);
