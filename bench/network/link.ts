@@ -7,7 +7,7 @@
  *     lane C  ▦▦  ┘
  *
  * A lane is one connection. Pieces wait in their lane until the wire takes them; the wire takes one of each lane in turn, so that lanes share the rate evenly
- * however much each has to send. Jitter makes a piece later, never earlier than the one before it in its lane.
+ * however much each has to send. Jitter never makes a piece arrive before the one ahead of it in its lane.
  *
  * What it leaves out: TCP's slow start and losses. It is kind to those who open many connections, and to those who open few.
  */
@@ -120,7 +120,7 @@ export class Link<T> {
       const { piece, bytes, readyAt } = lane.waiting.shift()!;
       // Not from now on: a process that comes late must not make the wire a slower one.
       this.#freeAt = Math.max(this.#freeAt, readyAt) + (bytes * 8 * 1000) / bitsPerSecond;
-      const arrivesAt = this.#freeAt + roundTripMs / 2 + this.#random() * jitterMs;
+      const arrivesAt = this.#freeAt + roundTripMs / 2 + (this.#random() - 0.5) * jitterMs;
       lane.lastArrival = Math.max(lane.lastArrival, arrivesAt);
       lane.transit.push({ piece, bytes, arrivesAt: lane.lastArrival });
     }

@@ -66,7 +66,7 @@ describe("a link", () => {
   });
 
   it("never lets a piece pass the one before it in its lane, whatever the jitter", () => {
-    const link = new Link<number>({ ...steady, jitterMs: 50 }, 7);
+    const link = new Link<number>({ ...steady, jitterMs: 19 }, 7);
     const lanes = [link.open(0), link.open(0)];
     for (let i = 0; i < 200; i++) link.push(lanes[i % 2]!, i, 100, 0);
     const pieces = arrivals(link).map(({ piece }) => piece);
@@ -75,6 +75,22 @@ describe("a link", () => {
       expect(mine).toEqual(mine.toSorted((a, b) => a - b));
       expect(mine).toHaveLength(100);
     }
+  });
+
+  it("spreads pieces around half the round trip", () => {
+    const link = new Link<number>({ ...steady, jitterMs: 4 }, 5);
+    const delays: number[] = [];
+    for (let i = 0; i < 500; i++) {
+      const lane = link.open(i * 100);
+      link.push(lane, i, 1000, i * 100);
+      for (let at = i * 100; Number.isFinite(at); at = Math.max(at, link.nextAt()))
+        for (const _ of link.advance(at)) delays.push(at - i * 100 - 1);
+    }
+    expect(delays).toHaveLength(500);
+    expect(Math.min(...delays)).toBeGreaterThanOrEqual(8);
+    expect(Math.max(...delays)).toBeLessThanOrEqual(12);
+    const mean = delays.reduce((sum, one) => sum + one, 0) / delays.length;
+    expect(Math.abs(mean - 10)).toBeLessThan(0.2);
   });
 
   it("has the same jitter for the same seed, and another for another", () => {
