@@ -18,7 +18,7 @@ export interface StartImage {
   readonly tars: string;
   /** A number: the only tar cut into so many layers. "each": a layer for each tar. */
   readonly layers: number | "each";
-  /** What runs in it: prints a line as soon as it is of use, and ends. */
+  /** The image's own command: prints a line as soon as it is of use, and ends. */
   readonly command: readonly string[];
 }
 
@@ -79,7 +79,7 @@ export async function makeStartImages(
     const timeoutMs = 3_600_000;
     await run(path.join(root, "scripts/make-bench-tars.sh"), [tars, tarDir], { signal, timeoutMs });
     for (const image of missing.filter((one) => one.tars === tars))
-      await addGzipImage(directory, image.name, await partsOf(image, tarDir), signal);
+      await addGzipImage(directory, image.name, await partsOf(image, tarDir), image.command, signal);
   }
   await rm(path.join(directory, "tars"), { recursive: true, force: true });
 }

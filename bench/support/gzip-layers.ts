@@ -27,11 +27,12 @@ interface GzipLayer {
 /** zlib has a thread for each stream; more streams than cores only take memory. */
 const streamsAtOnce = 2;
 
-/** Adds an image of these layers, the lowest first, to the layout at `directory`. */
+/** Adds an image of these layers, the lowest first, to the layout at `directory`; `command` is its Cmd. */
 export async function addGzipImage(
   directory: string,
   tag: string,
   parts: readonly TarPart[],
+  command: readonly string[],
   signal: AbortSignal,
 ): Promise<void> {
   await mkdir(path.join(directory, "blobs/sha256"), { recursive: true });
@@ -45,7 +46,7 @@ export async function addGzipImage(
     JSON.stringify({
       architecture,
       os,
-      config: { Env: ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], Cmd: ["sh"] },
+      config: { Env: ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], Cmd: command },
       rootfs: { type: "layers", diff_ids: layers.map(({ diffId }) => diffId) },
     }),
   );

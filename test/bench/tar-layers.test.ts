@@ -44,7 +44,7 @@ describe("a tar that is cut into layers", () => {
     await writeFile(file, buildTar(files));
     const parts = (await cutTar(file, 3)).map((range) => ({ file, range }));
     const layout = path.join(dir, "layout");
-    await addGzipImage(layout, "one", parts, new AbortController().signal);
+    await addGzipImage(layout, "one", parts, ["sh"], new AbortController().signal);
 
     const read = async (digest: string) =>
       await readFile(path.join(layout, "blobs/sha256", digest.slice("sha256:".length)));
@@ -53,6 +53,7 @@ describe("a tar that is cut into layers", () => {
     const config = JSON.parse((await read(manifest.config.digest)).toString());
     const { createHash } = await import("node:crypto");
     const sha256 = (bytes: Buffer) => `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+    expect(config.config.Cmd).toEqual(["sh"]);
     expect(manifest.layers).toHaveLength(3);
     for (const [at, layer] of manifest.layers.entries()) {
       const blob = await read(layer.digest);
