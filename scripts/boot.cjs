@@ -9,6 +9,7 @@ const path = require("node:path");
 const vm = require("node:vm");
 
 const name = path.basename(__filename, ".js");
+if (name === "skim") require("./early-start.cjs").startEarly(process.argv.slice(2));
 const file = path.join(__dirname, `${name}.bundle.cjs`);
 const cacheFile = path.join(__dirname, `${name}.code-cache`);
 

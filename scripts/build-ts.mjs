@@ -22,17 +22,27 @@ const built = path.join(root, "dist/bin.new");
 rmSync(built, { recursive: true, force: true });
 mkdirSync(built, { recursive: true });
 
-const programs = { skim: "src/main.ts", "mount-server": "src/mount/mount-server-main.ts" };
-for (const [name, input] of Object.entries(programs)) {
+/** Where the main bundle finds what was started before it; see src/early-start.ts. */
+const earlyStart = {
+  name: "early-start",
+  resolveId: (id) => (id.endsWith("/server-process.js") ? { id: "./early-start.cjs", external: true } : null),
+};
+const bundles = [
+  { input: "src/early-start.ts", file: "early-start.cjs" },
+  { input: "src/cli.ts", file: "skim.bundle.cjs", plugins: [earlyStart] },
+  { input: "src/mount/mount-server-main.ts", file: "mount-server.bundle.cjs" },
+];
+for (const { input, file, plugins = [] } of bundles) {
   const bundle = await rolldown({
     input: path.join(root, input),
     platform: "node",
+    plugins,
     resolve: { alias: { undici$: path.join(root, "scripts/undici-parts.cjs") } },
     // An addon that finds its binary from where it lies, and optional.
     external: ["fuse-native"],
   });
   await bundle.write({
-    file: path.join(built, `${name}.bundle.cjs`),
+    file: path.join(built, file),
     format: "cjs",
     // One file, which is read once: what a command does not use is not run, nor compiled.
     codeSplitting: false,
@@ -41,8 +51,9 @@ for (const [name, input] of Object.entries(programs)) {
     minify: { compress: false, mangle: false, codegen: { removeWhitespace: true } },
   });
   await bundle.close();
-  copyFileSync(path.join(root, "scripts/boot.cjs"), path.join(built, `${name}.js`));
 }
+for (const name of ["skim", "mount-server"])
+  copyFileSync(path.join(root, "scripts/boot.cjs"), path.join(built, `${name}.js`));
 // The package's own says "module".
 writeFileSync(path.join(built, "package.json"), '{ "type": "commonjs" }\n');
 chmodSync(path.join(built, "skim.js"), 0o755);

@@ -28,7 +28,7 @@ import { addVerifyCommand } from "./commands/verify.js";
 const runFailureExitCode = 125;
 
 /** Runs the command of this process's arguments. */
-export async function runCommandLine(): Promise<void> {
+async function runCommandLine(): Promise<void> {
   // A reader that went away (`skim ls ... | head`) is no error.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code === "EPIPE") process.exit(0);
@@ -131,3 +131,5 @@ function isSystemCallError(error: unknown): error is Error {
 function allCommands(command: Command): Command[] {
   return command.commands.flatMap((child) => [child, ...allCommands(child as Command)]) as Command[];
 }
+
+void runCommandLine();

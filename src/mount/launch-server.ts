@@ -3,7 +3,7 @@
  * the root *from this process* has come back as the archive's root. Nothing is waited for by time.
  */
 import type { ChildProcess } from "node:child_process";
-import { mkdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import path from "node:path";
 import { SkimError } from "../base/errors.js";
@@ -11,7 +11,7 @@ import type { LogLevel } from "../base/logger.js";
 import { detachMessage, type LaunchReport, type MountServerLaunch } from "./launch-protocol.js";
 import type { MountServerOptions } from "./mount-server.js";
 import { identifyProcess, type ProcessIdentity, signalProcess } from "./process-identity.js";
-import { takeServerProcess } from "./server-process.js";
+import { serverProgram, takeServerProcess } from "./server-process.js";
 
 /** Until a server says ready or failed. It opens an archive and mounts; more than this is a wedged kernel or disk. */
 const readyTimeoutMs = 30_000;
@@ -37,6 +37,11 @@ export async function launchServer(options: LaunchOptions): Promise<LaunchedServ
   const { signal, ...launch } = options;
   const { logFile } = launch;
   signal?.throwIfAborted();
+  if (!existsSync(serverProgram))
+    throw new SkimError(
+      "ENVIRONMENT",
+      `skim is not built: ${serverProgram} is missing; run: npm run build:ts`,
+    );
   mkdirSync(path.dirname(logFile), { recursive: true });
   const child = takeServerProcess();
   // A server that has died says so by its exit.

@@ -1,11 +1,9 @@
 /**
  * The process that becomes a mount server, before it knows what to serve. It takes as long to come up as the command that wants it, so commands that are
- * going to mount start it before they load themselves (main.ts), and both come up side by side.
+ * going to mount start it before they load themselves (early-start.ts), and both come up side by side. So this imports nothing but node.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync } from "node:fs";
 import path from "node:path";
-import { SkimError } from "../base/errors.js";
 
 /** Where credentials and certificates are, for a process that works in another directory. */
 const pathVariables = [
@@ -21,18 +19,19 @@ const poolThreads = 8;
 
 let waiting: ChildProcess | undefined;
 
-/** Starts a process that waits for its launch message, and ends with this one if it gets none. Does nothing where it cannot be started. */
+/** Starts a process that waits for its launch message, and ends with this one if it gets none. */
 export function startServerProcess(): void {
-  try {
-    waiting = spawnServer();
-    // Whoever takes it is told what has become of it.
-    waiting.on("error", () => {});
-    waiting.unref();
-    waiting.channel?.unref();
-  } catch {}
+  waiting = spawnServer();
+  // Whoever takes it is told what has become of it.
+  waiting.on("error", () => {});
+  waiting.unref();
+  waiting.channel?.unref();
 }
 
-/** The process that is waiting, else a new one. Throws ENVIRONMENT where skim is not built. */
+/** What a mount server runs: the bundle, also when this file itself runs from src/ or dist/, for all three lie two directories below the package. */
+export const serverProgram = path.resolve(import.meta.dirname, "../../dist/bin/mount-server.js");
+
+/** The process that is waiting, else a new one. */
 export function takeServerProcess(): ChildProcess {
   const child = waiting;
   waiting = undefined;
@@ -45,7 +44,7 @@ export function takeServerProcess(): ChildProcess {
 function spawnServer(): ChildProcess {
   // A session of its own: a terminal's Ctrl-C must not reach it. cwd is not kept: a server in a directory would make it busy. Until it has its
   // log, it complains where we do.
-  return spawn(process.execPath, [serverEntryPoint()], {
+  return spawn(process.execPath, [serverProgram], {
     detached: true,
     cwd: "/",
     env: serverEnvironment(),
@@ -60,11 +59,4 @@ function serverEnvironment(): NodeJS.ProcessEnv {
     if (given) environment[name] = path.resolve(given);
   }
   return environment;
-}
-
-/** The bundle, also when this file itself runs from src/ or dist/: all three lie two directories below the package. */
-function serverEntryPoint(): string {
-  const file = path.resolve(import.meta.dirname, "../../dist/bin/mount-server.js");
-  if (existsSync(file)) return file;
-  throw new SkimError("ENVIRONMENT", `skim is not built: ${file} is missing; run: npm run build:ts`);
 }
