@@ -23,11 +23,8 @@ function readCache() {
 
 // On the first line: places in stacks are those of the file.
 const source = `(function (exports, require, module, __filename, __dirname) {${readFileSync(file, "utf8")}\n})`;
-const script = new vm.Script(source, {
-  filename: file,
-  cachedData: readCache(),
-  importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
-});
+// Code from a cache cannot import(): bundles require what is node's own.
+const script = new vm.Script(source, { filename: file, cachedData: readCache() });
 // When it is built: with what has been compiled by the end of a run.
 if (process.env.SKIM_WRITE_CODE_CACHE)
   process.on("exit", () => writeFileSync(cacheFile, script.createCachedData()));

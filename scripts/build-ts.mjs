@@ -41,7 +41,7 @@ for (const { input, file, plugins = [] } of bundles) {
     // An addon that finds its binary from where it lies, and optional.
     external: ["fuse-native"],
   });
-  await bundle.write({
+  const { output } = await bundle.write({
     file: path.join(built, file),
     format: "cjs",
     // One file, which is read once: what a command does not use is not run, nor compiled.
@@ -51,6 +51,9 @@ for (const { input, file, plugins = [] } of bundles) {
     minify: { compress: false, mangle: false, codegen: { removeWhitespace: true } },
   });
   await bundle.close();
+  // See boot.cjs. Node's own modules are loaded with the first of them anyway: import them statically.
+  const dynamic = /\bimport\(`[^`]*`\)/.exec(output[0].code);
+  if (dynamic) throw new Error(`${file} has ${dynamic[0]}, which cannot run from a code cache`);
 }
 for (const name of ["skim", "mount-server"])
   copyFileSync(path.join(root, "scripts/boot.cjs"), path.join(built, `${name}.js`));

@@ -1,3 +1,5 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import path from "node:path";
 import { Command } from "commander";
 import type { Platform } from "../image/platform.js";
 import {
@@ -38,8 +40,6 @@ export function addBenchCommand(program: Command): void {
 }
 
 async function bench(program: Command, image: string, args: string[], options: BenchOptions): Promise<void> {
-  const { mkdtemp, rm, writeFile } = await import("node:fs/promises");
-  const path = await import("node:path");
   const { platformText } = await import("../image/platform.js");
   const { measureImageStarts, parseRounds } = await import("../bench/image-starts.js");
   const { flagsIn } = await import("../bench/skim-flags.js");

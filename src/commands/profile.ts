@@ -1,3 +1,5 @@
+import { readFile, writeFile } from "node:fs/promises";
+import { text } from "node:stream/consumers";
 import type { Command } from "commander";
 import { SkimError } from "../base/errors.js";
 import type { ImageProfiles, StartProfile } from "../profile/start-profile.js";
@@ -74,7 +76,6 @@ export function addProfileCommand(program: Command): void {
         );
       const text = `${JSON.stringify(profiles, null, 2)}\n`;
       if (options.output === undefined) return void process.stdout.write(text);
-      const { writeFile } = await import("node:fs/promises");
       await writeFile(options.output, text).catch((cause: unknown) => {
         throw new SkimError("LOCAL_IO", `cannot write ${options.output}`, { cause });
       });
@@ -151,10 +152,8 @@ function describe(profile: StartProfile, spans: readonly number[], archive: Name
 async function readText(file: string): Promise<string> {
   try {
     if (file !== "-") {
-      const { readFile } = await import("node:fs/promises");
       return await readFile(file, "utf8");
     }
-    const { text } = await import("node:stream/consumers");
     return await text(process.stdin);
   } catch (cause) {
     throw new SkimError("LOCAL_IO", `cannot read ${file}`, { cause });

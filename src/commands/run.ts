@@ -1,3 +1,4 @@
+import { writeFile } from "node:fs/promises";
 import { type Command, Option } from "commander";
 import { SkimError } from "../base/errors.js";
 import {
@@ -58,7 +59,6 @@ export async function runCommand(
     onStart: () => ignoreInterrupts(true),
   }).finally(() => ignoreInterrupts(false));
   if (options.stats) {
-    const { writeFile } = await import("node:fs/promises");
     await writeFile(options.stats, `${JSON.stringify(ran, null, 2)}\n`).catch((cause: unknown) => {
       throw new SkimError("LOCAL_IO", `cannot write ${options.stats}`, { cause });
     });
