@@ -17,7 +17,7 @@ const requestBytesMax = 64 * 1024 * 1024;
 const requestsAtOnce = 2;
 /** At full speed, where nobody else is there: as many as inflate side by side. */
 const requestsAtOnceAhead = 4;
-const requestBytesMaxAhead = 4 * 1024 * 1024;
+const requestBytesMaxAhead = 8 * 1024 * 1024;
 /** Who waits for readers to be still waits for this long: a start has pauses in which it computes. */
 const quietMsMin = 500;
 /** After a failure of the registry. */
@@ -105,7 +105,7 @@ export class BackgroundFill {
       const missing = await this.#missing(layer);
       if (missing.length === 0) continue;
       const report = await this.#prefetcher.run(missing, {
-        ...{ urgency, pace, signal },
+        ...{ urgency, pace, signal, isBounded: false },
         requestsAtOnce: urgency === "fill" ? requestsAtOnce : requestsAtOnceAhead,
         requestBytesMax: urgency === "fill" ? requestBytesMax : requestBytesMaxAhead,
         ...(onProgress

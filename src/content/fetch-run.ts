@@ -20,8 +20,9 @@
 import { describeError, isSkimError, SkimError, systemErrorCode } from "../base/errors.js";
 import type { Logger } from "../base/logger.js";
 import type { Counters } from "../base/metrics.js";
-import { Compression, type NativeBinding } from "../native/binding.js";
+import { Compression, type DecoderHandle, type NativeBinding } from "../native/binding.js";
 import type { ImageSource } from "../registry/image-source.js";
+import { ArrivedPieces } from "./arrived-pieces.js";
 import type { ContentArchive, ContentLayer } from "./content-archive.js";
 import type { ContentCounter } from "./counters.js";
 import { compressedRange, nextRestart, type PlannedRun } from "./fetch-plan.js";
@@ -51,6 +52,8 @@ export interface UnwaitedRun {
   readonly urgency: Exclude<Urgency, "demand">;
   /** Milliseconds to wait before this many compressed bytes more are taken; asked once for each piece. */
   readonly pace?: (bytes: number) => number;
+  /** Called with the length of each piece that arrives. */
+  readonly onArrived?: (bytes: number) => void;
   /** Called with each span that has come. */
   readonly onSpan?: (span: number) => void;
 }
@@ -249,30 +252,40 @@ export class FetchRun {
         ...(toNextRestart || this.#unwaited ? {} : { deadlineMs: readDeadlineMs }),
       },
     );
-    this.#watchdog.start();
-    let decoding = restart;
-    for await (const piece of pieces) {
-      counters.add("fetched_bytes_total", piece.length);
-      if (piece.length === 0) continue;
-      transfer.arrived(piece.length);
+    const arrived = new ArrivedPieces(pieces, (bytes) => {
+      counters.add("fetched_bytes_total", bytes);
+      transfer.arrived(bytes);
+      this.#unwaited?.onArrived?.(bytes);
       this.#arrive(true);
+    });
+    try {
+      await this.#decode(arrived, decoder, restart);
+      transfer.end();
+    } finally {
+      await arrived.close();
+    }
+  }
+
+  /** Hands out the spans from `restart` on, as far as they are not done yet. */
+  async #decode(arrived: ArrivedPieces, decoder: DecoderHandle, restart: number): Promise<void> {
+    const { native, traffic } = this.#options;
+    const { signal } = this.#abort;
+    for (let decoding = restart; ; ) {
+      this.#watchdog.start();
+      const piece = await arrived.take();
+      if (!piece) throw new SpanDamage("its bytes end too early");
       await this.#turn(piece.length);
       native.decoderWrite(decoder, piece);
       for (;;) {
-        const bytes = await traffic.inflate(
-          this.urgency,
-          () => native.decoderNext(decoder),
-          this.#abort.signal,
-        );
-        this.#abort.signal.throwIfAborted();
+        const bytes = await traffic.inflate(this.urgency, () => native.decoderNext(decoder), signal);
+        signal.throwIfAborted();
         if (!bytes) break;
         this.#watchdog.start();
         const span = decoding++;
         if (span >= this.#position) await this.#handOut(span, bytes);
-        if (decoding === end) return transfer.end();
+        if (decoding === this.plan.end) return;
       }
     }
-    throw new SpanDamage("its bytes end too early");
   }
 
   /** Waits until it is this run's turn to take `bytes` more. The time does not count as the network's. */

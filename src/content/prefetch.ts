@@ -18,6 +18,8 @@ export interface PrefetchOptions extends UnwaitedRun {
   readonly requestsAtOnce: number;
   /** Compressed bytes of one request; a single span may have more. */
   readonly requestBytesMax: number;
+  /** True: all such requests together are bounded by what the link carries. False, for few long ones: they are held back by not being read. */
+  readonly isBounded: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -57,7 +59,7 @@ export class Prefetcher {
 
   /** `spans` in the order of need. Never rejects: a prefetch that fails costs its reader nothing but time. */
   async run(spans: readonly number[], options: PrefetchOptions): Promise<PrefetchReport> {
-    const { requestsAtOnce, requestBytesMax, signal, ...unwaited } = options;
+    const { requestsAtOnce, requestBytesMax, isBounded, signal, ...unwaited } = options;
     const pending = new Map(spans.map((span, rank) => [span, rank] as const));
     const report = { requests: 0, spans: 0, compressedBytes: 0, failure: undefined as SkimError | undefined };
     // Requests of our own may be many; each listens.
@@ -72,7 +74,7 @@ export class Prefetcher {
         report.requests++;
         report.spans += next.spans.length;
         report.compressedBytes += next.compressedBytes;
-        await this.#fetch(next, unwaited, ended.signal);
+        await this.#fetch(next, unwaited, isBounded, ended.signal);
         next = await this.#next(pending, requestBytesMax);
       }
     };
@@ -87,15 +89,24 @@ export class Prefetcher {
     return report;
   }
 
-  async #fetch(request: Request, unwaited: UnwaitedRun, signal: AbortSignal): Promise<void> {
-    const { layer, spans, compressedBytes } = request;
-    const fetch = async () => {
+  async #fetch(
+    { layer, spans, compressedBytes }: Request,
+    unwaited: UnwaitedRun,
+    isBounded: boolean,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const fetch = async (onArrived?: (bytes: number) => void) => {
       // Readers may have asked for some of them while this waited for its place.
       const missing = spans.filter((span) => this.#isMissing(layer, span));
-      if (missing.length > 0) await this.#fetcher.prefetch(layer, missing, unwaited, signal);
+      if (missing.length > 0)
+        await this.#fetcher.prefetch(
+          layer,
+          missing,
+          { ...unwaited, ...(onArrived ? { onArrived } : {}) },
+          signal,
+        );
     };
-    // A fill's few long requests are held back by not being read; see traffic.ts.
-    if (unwaited.urgency === "fill") await fetch();
+    if (!isBounded) await fetch();
     else await this.#traffic.request(compressedBytes, fetch, signal);
   }
 

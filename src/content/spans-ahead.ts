@@ -154,6 +154,7 @@ export class SpansAhead {
         urgency: "ahead",
         requestsAtOnce,
         requestBytesMax,
+        isBounded: true,
         signal: signal === closing ? signal : AbortSignal.any([signal, closing]),
         onSpan: () => counters.add("prefetched_spans_total"),
       }),

@@ -79,19 +79,28 @@ export class Traffic {
   }
 
   /**
-   * Runs `request`, which asks for `bytes` that nobody waits for, when not too much is under way; one request always may be. Rejects with the reason
-   * of `signal`.
+   * Runs `request`, which asks for `bytes` that nobody waits for, when not too much is under way; one request always may be. `request` says what has
+   * arrived. Rejects with the reason of `signal`.
    */
-  async request<T>(bytes: number, request: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  async request<T>(
+    bytes: number,
+    request: (arrived: (bytes: number) => void) => Promise<T>,
+    signal: AbortSignal,
+  ): Promise<T> {
     while (this.#requestedBytes > 0 && this.#requestedBytes + bytes > this.link.bytesAheadMax)
       await orAborted(this.#change, signal);
     signal.throwIfAborted();
-    this.#requestedBytes += bytes;
+    let left = 0;
+    const expect = (more: number) => {
+      left += more;
+      this.#requestedBytes += more;
+      if (more < 0) this.changed();
+    };
+    expect(bytes);
     try {
-      return await request();
+      return await request((arrived) => expect(-Math.min(arrived, left)));
     } finally {
-      this.#requestedBytes -= bytes;
-      this.changed();
+      expect(-left);
     }
   }
 

@@ -41,11 +41,18 @@ const recordingMs = 60_000;
 
 export type ReplaySource = "profile" | "start-set" | "nothing";
 
+export interface Replayed {
+  from: ReplaySource;
+  spans: number;
+  /** From the mount's beginning until all of them were there; undefined before. */
+  ms?: number;
+}
+
 export interface FetchAhead {
   /** Begins to fill, where that was asked for; to be called when the mount is ready. */
   fill(): void;
   /** So far: a start set that is not the archive's is found while the container starts. */
-  readonly replayed: { readonly from: ReplaySource; readonly spans: number };
+  readonly replayed: Readonly<Replayed>;
   /** Ends prefetching and filling, and keeps what was recorded. */
   close(): void;
 }
@@ -85,16 +92,17 @@ export function startFetchAhead({
       })
     : undefined;
 
-  const replayed: { from: ReplaySource; spans: number } = { from: "nothing", spans: 0 };
+  const begunAt = performance.now();
+  const replayed: Replayed = { from: "nothing", spans: 0 };
   const known = new Set<number>();
   const replay = async (from: ReplaySource, spans: readonly number[]) => {
     if (spans.length === 0) return;
     for (const span of spans) known.add(span);
     replayed.from = from;
     replayed.spans = known.size;
-    const begunAt = performance.now();
     const { requests, spans: fetched, compressedBytes } = await content.prefetch(spans, ended.signal);
     const ms = Math.round(performance.now() - begunAt);
+    replayed.ms = ms;
     logger.info(
       { from, spans: spans.length, fetched, compressedBytes, requests, ms },
       "prefetched for the start",

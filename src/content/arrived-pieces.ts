@@ -1,0 +1,75 @@
+/**
+ * Bytes of an answer that have arrived and are not decoded yet. The network goes on while a span is inflated, and what has come meanwhile is decoded in one go: each
+ * call into the thread pool costs a tenth of a millisecond, as much as inflating 10 KB.
+ */
+
+/** Beyond it nothing is read, and TCP's window closes. */
+const heldBytesMax = 1024 * 1024;
+
+export class ArrivedPieces {
+  readonly #reading: Promise<void>;
+  readonly #onPiece: (bytes: number) => void;
+  #pieces: Uint8Array[] = [];
+  #heldBytes = 0;
+  #isEnded = false;
+  #isClosed = false;
+  #failure: unknown;
+  #wake = () => {};
+
+  /** Begins to read. `onPiece` is called with the length of each piece as it arrives. */
+  constructor(source: AsyncIterable<Uint8Array>, onPiece: (bytes: number) => void) {
+    this.#onPiece = onPiece;
+    this.#reading = this.#read(source);
+  }
+
+  /** All that has arrived, as one piece, at least a byte; undefined at the end. Throws what the source has thrown, behind its last byte. */
+  async take(): Promise<Uint8Array | undefined> {
+    while (this.#pieces.length === 0 && !this.#isEnded) await this.#change();
+    if (this.#pieces.length === 0) {
+      if (this.#failure !== undefined) throw this.#failure;
+      return undefined;
+    }
+    const pieces = this.#pieces;
+    this.#pieces = [];
+    this.#heldBytes = 0;
+    this.#wake();
+    return pieces.length === 1 ? pieces[0] : Buffer.concat(pieces);
+  }
+
+  /** Reads no more, unless all has been read. Resolves when the source has ended; never rejects. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#wake();
+    await this.#reading;
+  }
+
+  async #read(source: AsyncIterable<Uint8Array>): Promise<void> {
+    try {
+      for await (const piece of source) {
+        if (piece.length > 0) {
+          this.#onPiece(piece.length);
+          this.#pieces.push(piece);
+          this.#heldBytes += piece.length;
+          this.#wake();
+        }
+        while (this.#heldBytes >= heldBytesMax && !this.#isClosed) await this.#change();
+        if (this.#isClosed) return;
+      }
+    } catch (error) {
+      this.#failure = error ?? new Error("reading an answer failed");
+    } finally {
+      this.#isEnded = true;
+      this.#wake();
+    }
+  }
+
+  /** Reader and taker never wait at the same time: one waits for bytes, the other for room. */
+  #change(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = () => {
+        this.#wake = () => {};
+        resolve();
+      };
+    });
+  }
+}
