@@ -24,6 +24,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add<skim::decoderOpen>(exports, "decoderOpen");
   add<skim::decoderWrite>(exports, "decoderWrite");
   add<skim::decoderNext>(exports, "decoderNext");
+  add<skim::decoderNextStored>(exports, "decoderNextStored");
   add<skim::treeOpen>(exports, "treeOpen");
   add<skim::cacheOpen>(exports, "cacheOpen");
   add<skim::cacheVerified>(exports, "cacheVerified");

@@ -5,6 +5,7 @@
 #include "fuse/cached-layer.h"
 #include "fuse/session.h"
 #include "fuse/state-signal.h"
+#include "gzip/bindings.h"
 #include "guard.h"
 #include "handle.h"
 
@@ -149,6 +150,12 @@ Napi::Value cacheUsed(const Napi::CallbackInfo& info) {
 Napi::Value cacheClose(const Napi::CallbackInfo& info) {
   CacheHandle::from(info, "a cache").resource->layer.reset();
   return info.Env().Undefined();
+}
+
+Napi::Value decoderNextStored(const Napi::CallbackInfo& info) {
+  const auto layer = openCache(info, 1);
+  const auto span = static_cast<uint32_t>(integerArgument(info, 2, 0, layer->spanCount() - 1));
+  return decodeAndStore(info, [layer, span](Bytes bytes) { return layer->store(span, bytes); }, booleanArgument(info, 3));
 }
 
 Napi::Value sessionStart(const Napi::CallbackInfo& info) {

@@ -12,6 +12,7 @@ Napi::Value cacheOpen(const Napi::CallbackInfo& info);
 Napi::Value cacheVerified(const Napi::CallbackInfo& info);
 Napi::Value cacheUsed(const Napi::CallbackInfo& info);
 Napi::Value cacheClose(const Napi::CallbackInfo& info);
+Napi::Value decoderNextStored(const Napi::CallbackInfo& info);
 
 Napi::Value sessionStart(const Napi::CallbackInfo& info);
 Napi::Value sessionAttach(const Napi::CallbackInfo& info);

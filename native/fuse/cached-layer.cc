@@ -26,6 +26,17 @@ UniqueFd copyOf(int fd) {
   return copy;
 }
 
+bool writeAll(int fd, std::span<const uint8_t> bytes, uint64_t offset) {
+  while (!bytes.empty()) {
+    const ssize_t put = pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (put < 0 && errno == EINTR) continue;
+    if (put <= 0) return false;
+    bytes = bytes.subspan(static_cast<size_t>(put));
+    offset += static_cast<uint64_t>(put);
+  }
+  return true;
+}
+
 }  // namespace
 
 CachedLayer::CachedLayer(int dataFd, int mapFd, std::span<const uint8_t> spanRecords)
@@ -52,6 +63,15 @@ bool CachedLayer::read(uint64_t offset, uint8_t* into, size_t length) const {
     offset += static_cast<uint64_t>(got);
     length -= static_cast<size_t>(got);
   }
+  return true;
+}
+
+bool CachedLayer::store(uint32_t span, std::span<const uint8_t> bytes) {
+  if (bytes.size() != spans_[span].length || !writeAll(data_.get(), bytes, spans_[span].offset)) return false;
+  const uint8_t present = 1;
+  if (!writeAll(map_.get(), {&present, 1}, static_cast<uint64_t>(mapHeaderBytes) + span)) return false;
+  verified_[span].store(1, std::memory_order_release);
+  noteUse(span);
   return true;
 }
 

@@ -50,6 +50,9 @@ class CachedLayer {
   // Reads a whole span that is present and compares it with its digest; marks it verified. `bytes` holds the span afterwards if it is.
   Check verify(uint32_t span, std::vector<uint8_t>& bytes);
 
+  // Writes a span whose digest has been checked, and says in the map that it is there; it counts as verified then. False where the disk does not take it.
+  bool store(uint32_t span, std::span<const uint8_t> bytes);
+
   uint32_t spanBytes(uint32_t span) const { return spans_[span].length; }
   uint64_t spanOffset(uint32_t span) const { return spans_[span].offset; }
   int dataFd() const { return data_.get(); }

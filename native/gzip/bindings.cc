@@ -118,11 +118,28 @@ Napi::Value decoderOpen(const Napi::CallbackInfo& info) {
 Napi::Value decoderWrite(const Napi::CallbackInfo& info) { return takePiece(info, DecoderHandle::from(info, "a decoder")); }
 
 Napi::Value decoderNext(const Napi::CallbackInfo& info) {
+  return decodeAndStore(info, [](Bytes) { return false; }, true);
+}
+
+Napi::Value decodeAndStore(const Napi::CallbackInfo& info, StoreSpan store, bool keep) {
+  struct Decoded {
+    std::optional<SpanBytes> span;
+    bool isStored = false;
+  };
   DecoderHandle& handle = DecoderHandle::from(info, "a decoder");
-  return runOn<std::optional<SpanBytes>>(
-      info, handle, {}, [&decoder = *handle.resource] { return decoder.next(); },
-      [&handle](Napi::Env env, std::optional<SpanBytes>& span) -> Napi::Value {
-        if (span) return giveBytes(env, std::move(*span));
+  return runOn<Decoded>(
+      info, handle, {},
+      [&decoder = *handle.resource, store = std::move(store), keep] {
+        Decoded decoded{decoder.next()};
+        if (!decoded.span) return decoded;
+        decoded.isStored = store({decoded.span->bytes.get(), decoded.span->length});
+        // Freed here: memory that JavaScript never sees is none that its collector goes after.
+        if (decoded.isStored && !keep) decoded.span->bytes.reset();
+        return decoded;
+      },
+      [&handle, keep](Napi::Env env, Decoded& decoded) -> Napi::Value {
+        if (decoded.isStored && !keep) return Napi::Boolean::New(env, true);
+        if (decoded.span) return giveBytes(env, std::move(*decoded.span));
         handle.piece.Reset();
         return env.Null();
       });

@@ -219,6 +219,27 @@ export class LayerCache {
     return true;
   }
 
+  /**
+   * The files for native code that is about to write a span whose digest it has checked; undefined where `write` would not do so now. To be followed by
+   * `stored`, if it has. Synchronous: the files must have been opened.
+   */
+  storing(span: number): CacheHandle | undefined {
+    if (!this.accepts) return undefined;
+    this.releaseStale();
+    const open = this.#open;
+    if (!open?.files.writable || isVerified(open, span)) return undefined;
+    return this.#state(open, span) === SpanState.evicting ? undefined : open.handle;
+  }
+
+  /** Native code was given `handle` for the span: true where it has written it there, and it can be read. */
+  stored(span: number, handle: CacheHandle): boolean {
+    const open = this.#open;
+    if (open?.handle !== handle || !isVerified(open, span)) return false;
+    this.#failing = false;
+    this.#options.onWritten(this.#layer.span(span).uncompressedLength);
+    return true;
+  }
+
   /** Forgets a span: it is not on disk any more as far as anybody knows. Never throws. */
   async drop(span: number): Promise<void> {
     const open = this.#open;

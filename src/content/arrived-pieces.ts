@@ -8,7 +8,7 @@ const heldBytesMax = 1024 * 1024;
 
 export class ArrivedPieces {
   readonly #reading: Promise<void>;
-  readonly #onPiece: (bytes: number) => void;
+  readonly #onPiece: (bytes: number) => Promise<void>;
   #pieces: Uint8Array[] = [];
   #heldBytes = 0;
   #isEnded = false;
@@ -16,8 +16,8 @@ export class ArrivedPieces {
   #failure: unknown;
   #wake = () => {};
 
-  /** Begins to read. `onPiece` is called with the length of each piece as it arrives. */
-  constructor(source: AsyncIterable<Uint8Array>, onPiece: (bytes: number) => void) {
+  /** Begins to read. `onPiece` is called with the length of each piece as it arrives; no further one is read before it resolves. */
+  constructor(source: AsyncIterable<Uint8Array>, onPiece: (bytes: number) => Promise<void>) {
     this.#onPiece = onPiece;
     this.#reading = this.#read(source);
   }
@@ -47,7 +47,7 @@ export class ArrivedPieces {
     try {
       for await (const piece of source) {
         if (piece.length > 0) {
-          this.#onPiece(piece.length);
+          await this.#onPiece(piece.length);
           this.#pieces.push(piece);
           this.#heldBytes += piece.length;
           this.#wake();

@@ -36,7 +36,7 @@ export interface ContentOptions {
   readonly source: Pick<ImageSource, "readBlob">;
   /** Undefined: nothing is kept on disk. Content takes it over, and closes it. */
   readonly cache: SpanCache | undefined;
-  readonly native: Pick<NativeBinding, "decoderOpen" | "decoderWrite" | "decoderNext">;
+  readonly native: Pick<NativeBinding, "decoderOpen" | "decoderWrite" | "decoderNext" | "decoderNextStored">;
   readonly settings: Pick<Settings, "readDeadlineMs" | "memoryCacheBytes">;
   readonly logger?: Logger;
   /** False: nothing but what a read needs, or is asked for by name, is fetched. */

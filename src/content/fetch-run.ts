@@ -17,7 +17,7 @@
  * span has a limit, so that a connection that drips or hangs does not hold up readers that come after the first.
  */
 
-import { describeError, isSkimError, SkimError, systemErrorCode } from "../base/errors.js";
+import { describeError, isSkimError, SkimError } from "../base/errors.js";
 import type { Logger } from "../base/logger.js";
 import type { Counters } from "../base/metrics.js";
 import { Compression, type DecoderHandle, type NativeBinding } from "../native/binding.js";
@@ -26,6 +26,7 @@ import { ArrivedPieces } from "./arrived-pieces.js";
 import type { ContentArchive, ContentLayer } from "./content-archive.js";
 import type { ContentCounter } from "./counters.js";
 import { compressedRange, nextRestart, type PlannedRun } from "./fetch-plan.js";
+import { isDamage, SpanDamage } from "./span-damage.js";
 import type { SpanStore } from "./span-store.js";
 import type { Traffic, Urgency } from "./traffic.js";
 import { Watchdog } from "./watchdog.js";
@@ -38,7 +39,7 @@ const lingerMs = 5_000;
 export interface FetchRunOptions {
   readonly archive: ContentArchive;
   readonly source: Pick<ImageSource, "readBlob">;
-  readonly native: Pick<NativeBinding, "decoderOpen" | "decoderWrite" | "decoderNext">;
+  readonly native: Pick<NativeBinding, "decoderOpen" | "decoderWrite" | "decoderNext" | "decoderNextStored">;
   readonly store: SpanStore;
   readonly counters: Counters<ContentCounter>;
   readonly logger: Logger;
@@ -252,11 +253,12 @@ export class FetchRun {
         ...(toNextRestart || this.#unwaited ? {} : { deadlineMs: readDeadlineMs }),
       },
     );
-    const arrived = new ArrivedPieces(pieces, (bytes) => {
+    const arrived = new ArrivedPieces(pieces, async (bytes) => {
       counters.add("fetched_bytes_total", bytes);
       transfer.arrived(bytes);
       this.#unwaited?.onArrived?.(bytes);
       this.#arrive(true);
+      await this.#turn(this.#unwaited?.pace?.(bytes));
     });
     try {
       await this.#decode(arrived, decoder, restart);
@@ -268,41 +270,53 @@ export class FetchRun {
 
   /** Hands out the spans from `restart` on, as far as they are not done yet. */
   async #decode(arrived: ArrivedPieces, decoder: DecoderHandle, restart: number): Promise<void> {
-    const { native, traffic } = this.#options;
+    const { native, store, traffic } = this.#options;
     const { signal } = this.#abort;
+    this.#watchdog.start();
     for (let decoding = restart; ; ) {
-      this.#watchdog.start();
       const piece = await arrived.take();
       if (!piece) throw new SpanDamage("its bytes end too early");
-      await this.#turn(piece.length);
+      await this.#turn();
       native.decoderWrite(decoder, piece);
       for (;;) {
-        const bytes = await traffic.inflate(this.urgency, () => native.decoderNext(decoder), signal);
+        const span = decoding;
+        const cache = span < this.#position ? undefined : store.storing(this.layer, span);
+        const next = () =>
+          cache
+            ? native.decoderNextStored(decoder, cache, span - this.layer.spanFirst, this.#waiters.has(span))
+            : native.decoderNext(decoder);
+        const decoded = await traffic.inflate(this.urgency, next, signal);
         signal.throwIfAborted();
-        if (!bytes) break;
+        if (!decoded) break;
         this.#watchdog.start();
-        const span = decoding++;
-        if (span >= this.#position) await this.#handOut(span, bytes);
+        const isStored = cache !== undefined && store.stored(this.layer, span, cache);
+        if (span >= this.#position)
+          await this.#handOut(span, decoded === true ? undefined : decoded, isStored);
+        decoding++;
         if (decoding === this.plan.end) return;
       }
     }
   }
 
-  /** Waits until it is this run's turn to take `bytes` more. The time does not count as the network's. */
-  async #turn(bytes: number): Promise<void> {
+  /** Waits until it is this run's turn, and for `pauseMs`. The time does not count as the network's. */
+  async #turn(pauseMs = 0): Promise<void> {
     if (this.urgency === "demand") return;
-    const { signal } = this.#abort;
     this.#watchdog.stop();
-    await this.#options.traffic.turn(() => this.urgency, signal, this.#unwaited?.pace?.(bytes));
+    await this.#options.traffic.turn(() => this.urgency, this.#abort.signal, pauseMs);
     this.#watchdog.start();
   }
 
-  async #handOut(span: number, bytes: Uint8Array): Promise<void> {
+  /** `decoded`: undefined where the bytes went straight to the disk, as nobody waited for them when they were decoded. */
+  async #handOut(span: number, decoded: Uint8Array | undefined, isStored: boolean): Promise<void> {
     const { store } = this.#options;
+    const bytes = decoded ?? (this.#waiters.has(span) ? await store.load(this.layer, span) : undefined);
+    if (!bytes && (!isStored || this.#waiters.has(span)))
+      throw new SpanDamage("it cannot be read from the cache that it was written to");
     this.#position = span + 1;
     const waiters = this.#takeWaiters(span);
-    store.put(this.layer, span, bytes, waiters.length > 0);
-    for (const waiter of waiters) waiter.resolve(bytes);
+    if (bytes && !isStored) store.put(this.layer, span, bytes, waiters.length > 0);
+    else if (bytes && waiters.length > 0) store.hold(span, bytes);
+    for (const waiter of waiters) waiter.resolve(bytes!);
     this.#unwaited?.onSpan?.(span);
     this.#watchdog.stop();
     await store.room();
@@ -376,14 +390,6 @@ export class FetchRun {
       { cause },
     );
   }
-}
-
-class SpanDamage extends Error {}
-
-/** The decoder's word that the bytes were wrong, or too few. */
-function isDamage(error: unknown): boolean {
-  const code = systemErrorCode(error);
-  return error instanceof SpanDamage || code === "SPAN_CORRUPT" || code === "SPAN_DIGEST";
 }
 
 function nobodyWaits(): SkimError {

@@ -7,6 +7,7 @@ import { Semaphore } from "../base/semaphore.js";
 import type { FilesListener, LayerCache } from "../cache/layer-cache.js";
 import { MemoryCache } from "../cache/memory-cache.js";
 import type { SpanCache } from "../cache/span-cache.js";
+import type { CacheHandle } from "../native/binding.js";
 import type { ContentArchive, ContentLayer } from "./content-archive.js";
 import type { ContentCounter } from "./counters.js";
 import type { SpanPart } from "./read-plan.js";
@@ -109,6 +110,21 @@ export class SpanStore {
     });
     this.#writes.add(write);
     void write.finally(() => this.#writes.delete(write));
+  }
+
+  /** See LayerCache.storing; `stored` is to be called with what it gives. */
+  storing(layer: ContentLayer, span: number): CacheHandle | undefined {
+    return this.#cacheOf(layer)?.storing(span - layer.spanFirst);
+  }
+
+  /** True where a span that native code was to store is on disk. */
+  stored(layer: ContentLayer, span: number, handle: CacheHandle): boolean {
+    return this.#cacheOf(layer)?.stored(span - layer.spanFirst, handle) ?? false;
+  }
+
+  /** Holds the bytes of a span that is on disk: a reader has asked for it, and may soon ask for more of it. */
+  hold(span: number, bytes: Uint8Array): void {
+    this.#memory.set(span, bytes);
   }
 
   /** Resolves when there is room for more spans to be put. */

@@ -44,7 +44,7 @@ export async function openStoredArchive(
 }
 
 /**
- * Opens an archive, wherever it lies, and keeps `<cacheDir>/archives/checked/<device>-<inode>`: that its tree was checked, so that the next start need not.
+ * Opens an archive, wherever it lies, and keeps `<cacheDir>/checked-archives/<device>-<inode>`: that its tree was checked, so that the next start need not.
  * Throws as openArchive does.
  */
 export async function openChecked(file: string, cacheDir: string): Promise<Archive> {
@@ -62,7 +62,7 @@ export async function openChecked(file: string, cacheDir: string): Promise<Archi
 
 async function noteFileOf(file: string, cacheDir: string): Promise<string | undefined> {
   const found = await stat(file, { bigint: true }).catch(() => undefined);
-  return found && path.join(cacheDir, "archives/checked", `${found.dev}-${found.ino}`);
+  return found && path.join(cacheDir, "checked-archives", `${found.dev}-${found.ino}`);
 }
 
 async function readProof(noteFile: string): Promise<TreeProof | undefined> {

@@ -45,6 +45,17 @@ export interface NativeBinding {
    * SPAN_DIGEST where they do but have another digest.
    */
   decoderNext(decoder: DecoderHandle): Promise<Uint8Array | null>;
+  /**
+   * decoderNext that writes the span to the cache as well, as span `span` of its layer, where it counts as verified then. Resolves to true instead of the bytes
+   * where that has been done, unless they are to be kept; `verified` (cacheVerified) tells whether it was. Where the disk does not take the span, the
+   * bytes are all there is.
+   */
+  decoderNextStored(
+    decoder: DecoderHandle,
+    cache: CacheHandle,
+    span: number,
+    keep: boolean,
+  ): Promise<Uint8Array | true | null>;
 
   // -- fuse/: a mount served by threads of our own ------------------------------------------------------------------
 

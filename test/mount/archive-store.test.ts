@@ -22,7 +22,7 @@ describe("an archive that was checked", () => {
   });
 
   const notes = async (cacheDir: string) =>
-    await readdir(path.join(cacheDir, "archives/checked")).catch(() => []);
+    await readdir(path.join(cacheDir, "checked-archives")).catch(() => []);
 
   it("is not checked again, as long as its file is the same", async () => {
     const cacheDir = await makeTempDir("proof");
@@ -30,7 +30,7 @@ describe("an archive that was checked", () => {
     await first.close();
     const [note] = await notes(cacheDir);
     // A note that only a second check would correct.
-    const noteFile = path.join(cacheDir, "archives/checked", note!);
+    const noteFile = path.join(cacheDir, "checked-archives", note!);
     const proof = JSON.parse(await readFile(noteFile, "utf8"));
     await writeFile(noteFile, JSON.stringify({ ...proof, totals: { ...proof.totals, fileCount: 77 } }));
     const second = await openChecked(archive, cacheDir);
@@ -55,7 +55,7 @@ describe("an archive that was checked", () => {
     const cacheDir = await makeTempDir("proof");
     await (await openChecked(archive, cacheDir)).close();
     const [note] = await notes(cacheDir);
-    await writeFile(path.join(cacheDir, "archives/checked", note!), "{ torn");
+    await writeFile(path.join(cacheDir, "checked-archives", note!), "{ torn");
     const again = await openChecked(archive, cacheDir);
     const without = await openChecked(archive, path.join(copy, "below-a-file"));
     expect([again.totals, without.totals]).toEqual([original.totals, original.totals]);
@@ -68,7 +68,7 @@ describe("an archive that was checked", () => {
     await copyFile(archive, copy);
     await (await openChecked(copy, cacheDir)).close();
     const [note] = await notes(cacheDir);
-    const noteFile = path.join(cacheDir, "archives/checked", note!);
+    const noteFile = path.join(cacheDir, "checked-archives", note!);
     const bytes = await readFile(copy);
     // Behind the header and the table of sections.
     bytes[bytes.length >> 1]! ^= 1;

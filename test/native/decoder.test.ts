@@ -1,12 +1,16 @@
+import { open } from "node:fs/promises";
+import path from "node:path";
 import zlib from "node:zlib";
 import { beforeAll, describe, expect, it } from "vitest";
-import { Compression, type CompressionName } from "../../src/native/binding.js";
+import { type CacheHandle, Compression, type CompressionName } from "../../src/native/binding.js";
 import { loadNative } from "../../src/native/load.js";
+import { makeTempDir } from "../support/temp-dir.js";
 import { gzipMembers, layerBytes, zstdFrames } from "./blobs.js";
 import { decode, decodeRun, type Scan, type Span, scan } from "./layer-scan.js";
 
 const native = loadNative();
-const data = layerBytes();
+const layer = layerBytes();
+const data = layer;
 let gzip: Scan;
 
 beforeAll(async () => {
@@ -41,6 +45,50 @@ describe("a decoder", () => {
       expect(await native.decoderNext(decoder)).toBe(null);
     }
     expect(await native.decoderNext(decoder)).toBe(null);
+  });
+
+  it("writes spans to the cache, where they count as verified, and gives them only to who wants them", async () => {
+    const dir = await makeTempDir("decoder");
+    const first = gzip.spans[2]!;
+    const spans = gzip.spans.slice(2, 5);
+    const records = Buffer.concat(spans.map((span) => span.record));
+    const data = await open(path.join(dir, "data"), "w+");
+    const map = await open(path.join(dir, "map"), "w+");
+    const unwritable = await open("/dev/null");
+    try {
+      const decodeAll = async (cache: CacheHandle, keep: boolean) => {
+        const decoder = native.decoderOpen(Compression.gzip, records, first.window);
+        native.decoderWrite(decoder, gzip.blob.subarray(first.compressedStart, spans[2]!.compressedEnd));
+        const results = [];
+        for (const span of spans.keys())
+          results.push(await native.decoderNextStored(decoder, cache, span, keep));
+        expect(await native.decoderNext(decoder)).toBe(null);
+        return results;
+      };
+      const cache = native.cacheOpen(data.fd, map.fd, records);
+      expect(await decodeAll(cache, false)).toEqual([true, true, true]);
+      expect([...native.cacheVerified(cache)]).toEqual([1, 1, 1]);
+      for (const [number, span] of spans.entries()) {
+        const truth = layer.subarray(span.offset, span.offset + span.length);
+        const stored = Buffer.alloc(span.length);
+        await data.read(stored, 0, span.length, span.offset);
+        expect(stored.equals(truth)).toBe(true);
+        const present = Buffer.alloc(1);
+        await map.read(present, 0, 1, 64 + number);
+        expect(present[0]).toBe(1);
+      }
+      const kept = native.cacheOpen(data.fd, map.fd, records);
+      expect((await decodeAll(kept, true)).map((bytes) => (bytes as Uint8Array).length)).toEqual(
+        spans.map(({ length }) => length),
+      );
+      expect([...native.cacheVerified(kept)]).toEqual([1, 1, 1]);
+      // A disk that does not take it: the bytes are all there is.
+      const failing = native.cacheOpen(unwritable.fd, map.fd, records);
+      expect((await decodeAll(failing, false)).every((bytes) => bytes instanceof Uint8Array)).toBe(true);
+      expect([...native.cacheVerified(failing)]).toEqual([0, 0, 0]);
+    } finally {
+      for (const file of [data, map, unwritable]) await file.close();
+    }
   });
 
   it("ignores bytes behind the last span", async () => {
