@@ -26,15 +26,15 @@ export class ReadAhead {
   readonly #streams: Stream[] = [];
 
   /**
-   * The spans `first` to `last` are touched for the first time, together: that a read is long says nothing of the next one. Returns the spans that should be asked for now: `start` (in) to `end` (out), often none. `firstWindow`: spans
-   * to ask for behind what continues nothing.
+   * The spans `first` to `last` are touched for the first time, together: that a read is long says nothing of the next one. Returns the spans that should
+   * be asked for now: `start` (in) to `end` (out), often none. `firstWindow`: spans to ask for behind what continues nothing.
    */
   touched(
     { first, last }: { readonly first: number; readonly last: number },
     layer: ContentLayer,
     firstWindow: number,
-  ): { readonly start: number; readonly end: number } {
-    const stream = this.#take(first, Math.min(firstWindow, windowMax));
+  ): { readonly start: number; readonly end: number; readonly isContinued: boolean } {
+    const { stream, isContinued } = this.#take(first, Math.min(firstWindow, windowMax));
     stream.next = last + 1;
     stream.end = Math.max(stream.end, stream.next);
     const start = stream.end;
@@ -42,21 +42,17 @@ export class ReadAhead {
       stream.end = Math.min(stream.next + stream.window, layer.spanFirst + layer.spanCount);
       stream.window = Math.min(stream.window * 2, windowMax);
     }
-    return { start, end: Math.max(start, stream.end) };
+    return { start, end: Math.max(start, stream.end), isContinued };
   }
 
   /** The stream that `span` continues, or a new one; it is now the last. */
-  #take(span: number, firstWindow: number): Stream {
+  #take(span: number, firstWindow: number): { readonly stream: Stream; readonly isContinued: boolean } {
     const position = this.#streams.findIndex(({ next, end }) => span >= next && span <= end);
-    if (position < 0) {
-      if (this.#streams.length >= streamsMax) this.#streams.shift();
-      const stream = { next: span, end: span, window: firstWindow };
-      this.#streams.push(stream);
-      return stream;
-    }
-    const [stream] = this.#streams.splice(position, 1);
-    if (stream!.window === 0) stream!.window = windowFirst;
-    this.#streams.push(stream!);
-    return stream!;
+    const [found] = position < 0 ? [] : this.#streams.splice(position, 1);
+    const stream = found ?? { next: span, end: span, window: firstWindow };
+    if (found && found.window === 0) found.window = windowFirst;
+    if (this.#streams.length >= streamsMax) this.#streams.shift();
+    this.#streams.push(stream);
+    return { stream, isContinued: found !== undefined };
   }
 }

@@ -26,10 +26,13 @@ const requestsAtOnce = 8;
 /** Compressed bytes of a request. Whoever misses something of a request's end waits for its beginning. */
 const requestBytesMax = 1024 * 1024;
 /**
- * Of what the link carries in a round trip, how much is taken behind a miss that continues nothing. The files of a package lie side by side, so about one in
- * three of those spans is read soon, and the link is idle until the next miss; taking all of it would be in that one's way.
+ * Taken around a miss that continues nothing, in terms of what the link carries in a round trip. The files of a package lie side by side, and a program that reads
+ * one reads others: of `import numpy` on a Debian image, 20 ms away and without a profile, 41 misses come one after the other with nothing, 32 with once,
+ * and 16 with twice that much, for 20 % more bytes. Where round trips are short it comes to nothing.
  */
-const speculatedShare = 0.5;
+const speculatedRoundTrips = 2;
+/** Of these, how many lie behind the miss; the rest lies before it. */
+const forwardShare = 2 / 3;
 
 export interface SpansAheadOptions {
   readonly archive: ContentArchive;
@@ -133,16 +136,22 @@ export class SpansAhead {
     const { archive, hasDisk } = this.#options;
     if (this.#closing.signal.aborted) return;
     const layer = layerOfSpan(archive, last);
-    const { start, end } = this.#readAhead.touched({ first, last }, layer, this.#spansInRoundTrip(last));
-    const spans = Array.from({ length: end - start }, (_, position) => start + position);
+    const around = this.#spansInRoundTrip(layer, last);
+    const behind = this.#readAhead.touched({ first, last }, layer, Math.ceil(around * forwardShare));
+    const spans = Array.from({ length: behind.end - behind.start }, (_, position) => behind.start + position);
+    if (!behind.isContinued) {
+      const before = Math.min(Math.floor(around * (1 - forwardShare)), first - layer.spanFirst);
+      for (let span = first - 1; span >= first - before; span--) spans.push(span);
+    }
     const taken = hasDisk ? spans : this.#fittingInMemory(spans);
     if (taken.length > 0) void this.#prefetch(taken, this.#closing.signal);
   }
 
-  /** How many spans like this one the link carries while a request for another travels. */
-  #spansInRoundTrip(span: number): number {
-    const { archive, traffic } = this.#options;
-    const bytes = (traffic.link.roundTripBytes ?? 0) * speculatedShare;
+  /** How many spans like this one, which is missing, the link carries while the request for it travels. */
+  #spansInRoundTrip(layer: ContentLayer, span: number): number {
+    const { archive, store, traffic } = this.#options;
+    if (store.held(span) || store.onDisk(layer, span)) return 0;
+    const bytes = (traffic.link.roundTripBytes ?? 0) * speculatedRoundTrips;
     return Math.floor(bytes / Math.max(compressedBytesOf(archive, span), 1));
   }
 

@@ -243,6 +243,28 @@ test("a reader that goes on is read ahead for; one that jumps is not, nor one on
   expect(asked()).toContain(3);
 });
 
+test("around a miss that costs a round trip, as much is asked for as the link carries meanwhile", async () => {
+  const { archive, source, content } = await open([plainBlob(sampleBytes(4 * megabyte))], {
+    cacheDir,
+    readAhead: true,
+  });
+  // A link with 40 ms of round trip, over which half a megabyte comes at once.
+  source.faults.before = () => new Promise((resolve) => setTimeout(resolve, 40));
+  const file = wholeLayer(archive);
+  await readFile(content, file, 0, 8 * 65536);
+  await expect.poll(() => content.inFlight()).toEqual([]);
+  await readFile(content, file, spanBounds(archive, 40).offset, 100);
+  await expect.poll(() => content.inFlight()).toEqual([]);
+  const asked = source.requests.map(({ range }) => [range.start / 65536, range.end / 65536]);
+  const covers = (span: number) => asked.some(([start, end]) => span >= start! && span < end!);
+  expect([39, 40, 41, 42].map(covers)).toEqual([true, true, true, true]);
+  expect([20, 30, 60].map(covers)).toEqual([false, false, false]);
+  // What is cached costs no round trip: nothing is asked for around it.
+  const { length } = source.requests;
+  await readFile(content, file, spanBounds(archive, 4).offset, 100);
+  expect(source.requests).toHaveLength(length);
+});
+
 test("closing ends a prefetch, a fill and read-ahead", async () => {
   const { source, content } = await open([plainBlob(sampleBytes(2 * megabyte))], { cacheDir });
   source.faults.before = () => new Promise(() => {});

@@ -52,6 +52,14 @@ test("two readers are told apart", () => {
 
 test("a read that is long is one touch: it says nothing of the next one", () => {
   const readAhead = new ReadAhead();
-  expect(readAhead.touched({ first: 100, last: 105 }, layer, 0)).toEqual({ start: 106, end: 106 });
-  expect(readAhead.touched({ first: 106, last: 108 }, layer, 0)).toEqual({ start: 109, end: 111 });
+  expect(readAhead.touched({ first: 100, last: 105 }, layer, 0)).toEqual({
+    start: 106,
+    end: 106,
+    isContinued: false,
+  });
+  expect(readAhead.touched({ first: 106, last: 108 }, layer, 0)).toEqual({
+    start: 109,
+    end: 111,
+    isContinued: true,
+  });
 });
