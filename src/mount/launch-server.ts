@@ -26,8 +26,8 @@ export interface LaunchOptions extends MountServerOptions {
 
 export interface LaunchedServer {
   readonly identity: ProcessIdentity;
-  /** Resolves when the process has ended. */
-  readonly exited: Promise<void>;
+  /** Resolves when the process has ended: to its signal or exit code, in words. */
+  readonly exited: Promise<string>;
   /** Lets the process live on when this one ends. */
   detach(): Promise<void>;
 }
@@ -46,7 +46,9 @@ export async function launchServer(options: LaunchOptions): Promise<LaunchedServ
   const child = takeServerProcess();
   // A server that has died says so by its exit.
   child.send(launch satisfies MountServerLaunch, () => {});
-  const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()));
+  const exited = new Promise<string>((resolve) =>
+    child.once("exit", (code, name) => resolve(name ?? `exit code ${code}`)),
+  );
   try {
     await waitForReport(child, logFile, signal);
     const identity = identifyProcess(child.pid!);
@@ -103,7 +105,7 @@ function waitForReport(child: ChildProcess, logFile: string, signal?: AbortSigna
 }
 
 /** A stat through the mount. If the server dies meanwhile the kernel answers ENOTCONN, so this always comes back. */
-async function confirmMount(mountpoint: string, exited: Promise<void>, logFile: string): Promise<void> {
+async function confirmMount(mountpoint: string, exited: Promise<string>, logFile: string): Promise<void> {
   const root = await Promise.race([
     stat(mountpoint).catch((cause: unknown) => {
       throw new SkimError("MOUNT_FAILED", `mount at ${mountpoint} does not answer; its log is ${logFile}`, {
@@ -112,7 +114,8 @@ async function confirmMount(mountpoint: string, exited: Promise<void>, logFile: 
     }),
     exited,
   ]);
-  if (!root) throw new SkimError("MOUNT_FAILED", `mount server ended: ${lastLogLine(logFile)}`);
+  if (typeof root === "string")
+    throw new SkimError("MOUNT_FAILED", `mount server ended (${root}): ${lastLogLine(logFile)}`);
   const parent = await stat(path.dirname(mountpoint));
   if (root.ino !== 1 || root.dev === parent.dev || root.nlink < 1) {
     throw new SkimError(

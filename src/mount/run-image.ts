@@ -49,7 +49,20 @@ export async function runImage(options: RunImageOptions): Promise<RanImage> {
     const { args, entrypoint } = options;
     const command = { ...(args ? { args } : {}), ...(entrypoint ? { entrypoint } : {}) };
     const rootfs = await holdRootfs({ ...options, command, id, kind: "run" }, plan.prepare);
-    undo.defer(() => undoAfterRun(records, rootfs.record, options.logger ?? silentLogger));
+    let isUndone = false;
+    undo.defer(async () => {
+      isUndone = true;
+      await undoAfterRun(records, rootfs.record, options.logger ?? silentLogger);
+    });
+    // The container only sees that its files cannot be reached any more (ENOTCONN).
+    void rootfs.server.exited.then((how) => {
+      if (isUndone) return;
+      const { logFile } = rootfs.record;
+      options.logger?.error(
+        { id, how, logFile },
+        "the mount server has died: the container's files are gone",
+      );
+    });
 
     const bundle = path.join(settings.runDir, "bundles", id);
     const stateDir = path.join(settings.runDir, options.runtime ?? "runc");
