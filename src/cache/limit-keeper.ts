@@ -43,6 +43,11 @@ export class LimitKeeper {
     return this.#looking === undefined || this.#writtenBytes < this.#lookAtBytes;
   }
 
+  /** Resolves when no look is under way. */
+  async settled(): Promise<void> {
+    await this.#looking;
+  }
+
   /** Looks now, once at a time, and again where enough was written meanwhile. Never rejects. */
   async look(): Promise<void> {
     this.#looking ??= this.#lookUntilDone().finally(() => {

@@ -30,6 +30,8 @@ export interface SpanCacheOptions {
   readonly recordsUse?: boolean;
   /** False while nothing more should be written. */
   readonly mayWrite?: () => boolean;
+  /** Resolves when no room is being made any more, which is a reason for `mayWrite` to be false. */
+  readonly settled?: () => Promise<void>;
   /** Is told of every span that was written, and of a disk that is full (0 bytes). */
   readonly onWritten?: (bytes: number, isFull: boolean) => void;
 }
@@ -96,6 +98,11 @@ export class SpanCache {
   /** Writes nothing for so long: others need the disk. What is fetched meanwhile is served without. */
   pauseWrites(pauseMs: number): void {
     this.#writeAgainAtMs = performance.now() + pauseMs;
+  }
+
+  /** Resolves when no room is being made: what the cache does not take then, it will not take soon. */
+  async settled(): Promise<void> {
+    await this.#options.settled?.();
   }
 
   /** Waits for reads and writes under way and closes all files. May be called twice. */

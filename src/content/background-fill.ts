@@ -4,10 +4,11 @@
  * What has been fetched is on disk, so a fill that was ended goes on where it stopped, in this process or another. It gives way to every
  * reader (traffic.ts), and when the registry fails it tries again after a while.
  */
+import type { SkimError } from "../base/errors.js";
 import { pause } from "../registry/call-scope.js";
 import type { ContentArchive, ContentLayer } from "./content-archive.js";
 import { compressedBytesOf, layersOnce } from "./content-archive.js";
-import type { Prefetcher, PrefetchReport } from "./prefetch.js";
+import { notKept, type Prefetcher } from "./prefetch.js";
 import type { SpanStore } from "./span-store.js";
 import type { Traffic, Urgency } from "./traffic.js";
 
@@ -47,6 +48,14 @@ export interface Presence {
   readonly presentCompressedBytes: number;
 }
 
+/** One way through all that is missing. */
+interface FillPass {
+  /** What ended it before its end. */
+  readonly failure: SkimError | undefined;
+  /** Of spans that were passed over because the registry has other bytes. */
+  readonly damage: SkimError | undefined;
+}
+
 export class BackgroundFill {
   readonly #archive: ContentArchive;
   readonly #store: SpanStore;
@@ -65,17 +74,22 @@ export class BackgroundFill {
     this.#traffic = parts.traffic;
   }
 
-  /** Resolves when all of the image is on disk as far as this could bring it there, or `signal` ended it. Throws what the registry failed with. */
+  /**
+   * Resolves when all of the image is on disk, or `signal` ended it. Throws what the registry failed with, LOCAL_IO where the disk does not take all of it, and
+   * DIGEST_MISMATCH when all is there but what the registry has wrong.
+   */
   async run(options: FillOptions): Promise<Presence> {
     const { signal, persist = false } = options;
-    while (!signal.aborted) {
-      const failure = await this.#pass(options);
+    for (let { presentSpans: presentBefore } = await this.presence(); ; ) {
+      const { failure, damage } = await this.#pass(options);
       const presence = await this.presence();
-      if (!failure || presence.presentSpans === presence.spans) return presence;
-      if (!persist) throw failure;
-      await pause(retryMs, signal).catch(() => {});
+      if (signal.aborted || presence.presentSpans === presence.spans) return presence;
+      if (failure && (!persist || failure.code === "LOCAL_IO")) throw failure;
+      if (failure) await pause(retryMs, signal).catch(() => {});
+      // A cache that makes room refuses spans meanwhile, and one that is too small loses them again: then this would never end.
+      else if (damage || presence.presentSpans <= presentBefore) throw damage ?? notKept();
+      presentBefore = presence.presentSpans;
     }
-    return await this.presence();
   }
 
   async presence(): Promise<Presence> {
@@ -94,7 +108,8 @@ export class BackgroundFill {
     return presence;
   }
 
-  async #pass(options: FillOptions): Promise<PrefetchReport["failure"]> {
+  async #pass(options: FillOptions): Promise<FillPass> {
+    let damage: SkimError | undefined;
     const { urgency, idle = false, bytesPerSecond, signal, onProgress } = options;
     const rate = bytesPerSecond === undefined ? undefined : new Rate(bytesPerSecond);
     const pace = (bytes: number) => {
@@ -104,19 +119,23 @@ export class BackgroundFill {
     for (const layer of layersOnce(this.#archive)) {
       const missing = await this.#missing(layer);
       if (missing.length === 0) continue;
+      if (await this.#store.willKeep(layer)) for (const span of missing) this.#store.keepHeld(layer, span);
       const report = await this.#prefetcher.run(missing, {
         ...{ urgency, pace, signal, isBounded: false },
         requestsAtOnce: urgency === "fill" ? requestsAtOnce : requestsAtOnceAhead,
         requestBytesMax: urgency === "fill" ? requestBytesMax : requestBytesMaxAhead,
+        onlyForDisk: true,
+        onDamage: (error) => {
+          damage ??= error;
+        },
         ...(onProgress
           ? { onSpan: (span: number) => onProgress(layer, compressedBytesOf(this.#archive, span)) }
           : {}),
       });
       await this.#store.drain();
-      if (signal.aborted) return undefined;
-      if (report.failure) return report.failure;
+      if (signal.aborted || report.failure) return { failure: report.failure, damage };
     }
-    return undefined;
+    return { failure: undefined, damage };
   }
 
   async #missing(layer: ContentLayer): Promise<number[]> {

@@ -85,8 +85,8 @@ export interface Content {
    */
   prefetch(spans: readonly number[], signal: AbortSignal): Promise<PrefetchReport>;
   /**
-   * Fetches all of the image that is not on disk, behind everything else. Resolves when it is there, or `signal` has ended it. Throws ENVIRONMENT without a disk
-   * cache, and, unless told to persist, what the registry failed with.
+   * Fetches all of the image that is not on disk, behind everything else. Resolves when it is there, or `signal` has ended it. Throws LOCAL_IO where the disk cache
+   * does not take all of it, and, unless told to persist, what the registry failed with.
    */
   fill(options: FillOptions): Promise<Presence>;
   /** How much of the image is on disk, as far as presence maps say. */
@@ -130,7 +130,6 @@ class ImageContent implements Content {
     this.#reader = { archive, store, bringer: this.#bringer, counters };
     this.#ahead = new SpansAhead({
       ...{ archive, store, fetcher, traffic, counters, logger, memoryCacheBytes },
-      hasDisk: cache !== undefined,
       readAhead: options.readAhead ?? true,
     });
   }

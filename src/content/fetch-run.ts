@@ -57,6 +57,8 @@ export interface UnwaitedRun {
   readonly onArrived?: (bytes: number) => void;
   /** Called with each span that has come. */
   readonly onSpan?: (span: number) => void;
+  /** Called where spans are given up because their bytes are wrong. */
+  readonly onDamage?: (error: SkimError) => void;
 }
 
 /** A reader's place at a run. */
@@ -342,7 +344,9 @@ export class FetchRun {
     const { digest, spanFirst } = this.layer;
     const span = this.#position - spanFirst;
     const message = `span ${span} of layer ${digest}: the registry's bytes are not what the archive names, ${attemptsMax} times in a row: ${describeError(cause)}; check the blob in the registry, or index the image again`;
-    this.#fail(next, new SkimError("DIGEST_MISMATCH", message, { cause }));
+    const error = new SkimError("DIGEST_MISMATCH", message, { cause });
+    this.#fail(next, error);
+    this.#unwaited?.onDamage?.(error);
     if (this.#waiting === 0 && !this.#unwaited) throw nobodyWaits();
   }
 

@@ -4,7 +4,7 @@
  * Spans that are at hand or under way when their turn comes are passed over; so are those that a request for a span before them has brought along.
  */
 import { setMaxListeners } from "node:events";
-import { isSkimError, type SkimError } from "../base/errors.js";
+import { isSkimError, SkimError } from "../base/errors.js";
 import { type ContentArchive, type ContentLayer, compressedBytesOf, layerOfSpan } from "./content-archive.js";
 import type { UnwaitedRun } from "./fetch-run.js";
 import type { SpanFetcher } from "./span-fetcher.js";
@@ -20,6 +20,8 @@ export interface PrefetchOptions extends UnwaitedRun {
   readonly requestBytesMax: number;
   /** True: all such requests together are bounded by what the link carries. False, for few long ones: they are held back by not being read. */
   readonly isBounded: boolean;
+  /** Ends it, with LOCAL_IO, where the disk takes nothing: it is fetched for nobody else. */
+  readonly onlyForDisk?: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -30,6 +32,14 @@ export interface PrefetchReport {
   readonly compressedBytes: number;
   /** What ended it before its end; requests that were under way then have been waited for. */
   readonly failure: SkimError | undefined;
+}
+
+/** Of spans that the disk does not take. */
+export function notKept(): SkimError {
+  return new SkimError(
+    "LOCAL_IO",
+    "filling the cache: it does not take all of the image; check that its directory can be written, and its limits: skim cache ls",
+  );
 }
 
 interface Request {
@@ -59,7 +69,7 @@ export class Prefetcher {
 
   /** `spans` in the order of need. Never rejects: a prefetch that fails costs its reader nothing but time. */
   async run(spans: readonly number[], options: PrefetchOptions): Promise<PrefetchReport> {
-    const { requestsAtOnce, requestBytesMax, isBounded, signal, ...unwaited } = options;
+    const { requestsAtOnce, requestBytesMax, isBounded, onlyForDisk = false, signal, ...unwaited } = options;
     const pending = new Map(spans.map((span, rank) => [span, rank] as const));
     const report = { requests: 0, spans: 0, compressedBytes: 0, failure: undefined as SkimError | undefined };
     // Requests of our own may be many; each listens.
@@ -71,6 +81,7 @@ export class Prefetcher {
     const lane = async () => {
       for (let next = await this.#next(pending, requestBytesMax); next; ) {
         if (ended.signal.aborted || report.failure) return;
+        if (onlyForDisk && !(await this.#store.willKeep(next.layer))) throw notKept();
         report.requests++;
         report.spans += next.spans.length;
         report.compressedBytes += next.compressedBytes;

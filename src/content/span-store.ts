@@ -92,6 +92,13 @@ export class SpanStore {
     return this.#cacheOf(layer)?.accepts ?? false;
   }
 
+  /** As `keeps`, when the cache has made the room that it is just making. */
+  async willKeep(layer: ContentLayer): Promise<boolean> {
+    await this.openLayer(layer);
+    if (!this.keeps(layer)) await this.#options.cache?.settled();
+    return this.keeps(layer);
+  }
+
   /**
    * Takes a verified span that was fetched. It is held in memory where a reader asked for it or there is no disk to keep it, and
    * written to disk in the background. `bytes` must not change afterwards.
@@ -125,6 +132,12 @@ export class SpanStore {
   /** Holds the bytes of a span that is on disk: a reader has asked for it, and may soon ask for more of it. */
   hold(span: number, bytes: Uint8Array): void {
     this.#memory.set(span, bytes);
+  }
+
+  /** Writes to disk what is in memory of a span; nothing where that is nothing. */
+  keepHeld(layer: ContentLayer, span: number): void {
+    const bytes = this.#memory.get(span);
+    if (bytes) this.put(layer, span, bytes, false);
   }
 
   /** Resolves when there is room for more spans to be put. */

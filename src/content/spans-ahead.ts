@@ -41,8 +41,6 @@ export interface SpansAheadOptions {
   readonly traffic: Traffic;
   readonly counters: Counters<ContentCounter>;
   readonly logger: Logger;
-  /** False: what is fetched has its place in memory only. */
-  readonly hasDisk: boolean;
   readonly memoryCacheBytes: number;
   readonly readAhead: boolean;
 }
@@ -96,7 +94,7 @@ export class SpansAhead {
   }
 
   async foretell(spans: readonly number[], signal: AbortSignal): Promise<PrefetchReport> {
-    const taken = this.#options.hasDisk ? spans : this.#fittingInMemory(spans);
+    const taken = (await this.#isKept(spans)) ? spans : this.#fittingInMemory(spans);
     for (const span of taken) this.#foretold[span] = 1;
     const report = await this.#prefetch(taken, signal);
     if (report.failure && !signal.aborted)
@@ -108,11 +106,6 @@ export class SpansAhead {
   }
 
   async fill(options: FillOptions): Promise<Presence> {
-    if (!this.#options.hasDisk)
-      throw new SkimError(
-        "ENVIRONMENT",
-        "filling the cache: there is no cache directory that can be used; see --cache-dir",
-      );
     const { onProgress } = options;
     const counted = (layer: ContentLayer, bytes: number) => {
       this.#options.counters.add("prefetched_spans_total");
@@ -133,7 +126,7 @@ export class SpansAhead {
   }
 
   #readOn(first: number, last: number): void {
-    const { archive, hasDisk } = this.#options;
+    const { archive, store } = this.#options;
     if (this.#closing.signal.aborted) return;
     const layer = layerOfSpan(archive, last);
     const around = this.#spansInRoundTrip(layer, last);
@@ -143,7 +136,7 @@ export class SpansAhead {
       const before = Math.min(Math.floor(around * (1 - forwardShare)), first - layer.spanFirst);
       for (let span = first - 1; span >= first - before; span--) spans.push(span);
     }
-    const taken = hasDisk ? spans : this.#fittingInMemory(spans);
+    const taken = store.keeps(layer) ? spans : this.#fittingInMemory(spans);
     if (taken.length > 0) void this.#prefetch(taken, this.#closing.signal);
   }
 
@@ -168,6 +161,15 @@ export class SpansAhead {
         onSpan: () => counters.add("prefetched_spans_total"),
       }),
     );
+  }
+
+  /** True where the disk takes what is fetched, as far as the first of `spans` tells. */
+  async #isKept(spans: readonly number[]): Promise<boolean> {
+    const { archive, store } = this.#options;
+    if (spans.length === 0) return true;
+    const layer = layerOfSpan(archive, spans[0]!);
+    await store.openLayer(layer);
+    return store.keeps(layer);
   }
 
   /** The first of `spans`, as many as may drive other things from memory. */

@@ -59,6 +59,7 @@ export function openDiskCache(settings: CacheSettings, logger: Logger): DiskCach
   const spans = SpanCache.open(settings.cacheDir, {
     logger,
     mayWrite: () => keeper.mayWrite,
+    settled: () => keeper.settled(),
     onWritten: (bytes, isFull) => keeper.wrote(bytes, isFull),
   });
   const evictor = openEvictor(settings, logger, () => spans.releaseStale());

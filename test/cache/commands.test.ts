@@ -174,6 +174,15 @@ test("a mount keeps to its limit while it reads more than that, and so does unpa
   expect((await list()).usedBytes).toBeLessThanOrEqual(MiB);
 }, 60_000);
 
+test("an image that does not fit the limit is not called complete", async () => {
+  const warm = ["cache", "warm", source(), "--span-size", "65536"];
+  const refused = await host.run([...warm, "--cache-bytes-max", "1MiB"]);
+  expect(refused).toMatchObject({ code: 12, stdout: "" });
+  expect(refused.stderr).toMatch(/^skim: LOCAL_IO: filling the cache: it does not take all of the image/m);
+  expect((await list()).usedBytes).toBeLessThanOrEqual(MiB);
+  expect(await host.ok(warm)).toMatch(/is complete/);
+}, 30_000);
+
 test("gc makes room below mounts: two servers let go of what it takes, and read on", async () => {
   const second = await makeTempDir("mnt");
   await withMount(["--id", "first"], async (directory) => {

@@ -1,3 +1,6 @@
+import { rmSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import path from "node:path";
 import { beforeEach, expect, test } from "vitest";
 import { makeTempDir } from "../support/temp-dir.js";
 import { Gate, unavailable } from "./memory-source.js";
@@ -19,6 +22,12 @@ let cacheDir: string;
 beforeEach(async () => {
   cacheDir = await makeTempDir("content");
 });
+
+async function makeFile(): Promise<string> {
+  const file = path.join(cacheDir, "file");
+  await writeFile(file, "");
+  return file;
+}
 
 test("what is prefetched is read without another request, and counted", async () => {
   const { archive, source, content } = await open([gzipBlob(sampleBytes(megabyte))], { cacheDir });
@@ -190,13 +199,62 @@ test("a fill says what the registry failed with, and one that persists does not"
   expect(await fill).toMatchObject({ presentSpans: 0 });
 });
 
-test("without a disk cache there is nothing to fill, and a prefetch takes half of the memory cache", async () => {
-  const { content } = await open([plainBlob(sampleBytes(2 * megabyte))], { memoryCacheBytes: megabyte });
-  await expect(content.fill({ urgency: "fill", signal: never })).rejects.toMatchObject({
-    code: "ENVIRONMENT",
+test.each([
+  ["without a disk cache", async () => undefined],
+  ["where the cache directory cannot be used", async () => path.join(await makeFile(), "cache")],
+])("%s there is nothing to fill, and a prefetch takes half of the memory cache", async (_, place) => {
+  const dir = await place();
+  const options = { memoryCacheBytes: megabyte, ...(dir ? { cacheDir: dir } : {}) };
+  const { content, source } = await open([plainBlob(sampleBytes(2 * megabyte))], options);
+  await expect(content.fill({ urgency: "fill", persist: true, signal: never })).rejects.toMatchObject({
+    code: "LOCAL_IO",
   });
+  expect(source.requests).toEqual([]);
   const spans = Array.from({ length: 32 }, (_, span) => span);
   expect(await content.prefetch(spans, never)).toMatchObject({ spans: 8 });
+});
+
+test("spans that come while the cache makes room are fetched again when it has", async () => {
+  let isMakingRoom = false;
+  let looks = 0;
+  const limits = {
+    mayWrite: () => !isMakingRoom,
+    onWritten: () => {
+      if (looks++ === 0) isMakingRoom = true;
+    },
+    settled: async () => {
+      isMakingRoom = false;
+    },
+  };
+  const { content } = await open([plainBlob(sampleBytes(2 * megabyte))], { cacheDir, limits });
+  expect(await content.fill({ urgency: "ahead", signal: never })).toMatchObject({
+    spans: 32,
+    presentSpans: 32,
+  });
+});
+
+test("a fill of more than the cache may hold ends, and says so", async () => {
+  const { archive, content, source } = await open([plainBlob(sampleBytes(2 * megabyte))], {
+    cacheDir,
+    limits: { onWritten: () => rmSync(path.join(cacheDir, "layers"), { recursive: true, force: true }) },
+  });
+  await expect(content.fill({ urgency: "fill", persist: true, signal: never })).rejects.toMatchObject({
+    code: "LOCAL_IO",
+  });
+  const asked = source.requests.reduce((sum, { range }) => sum + range.end - range.start, 0);
+  expect(asked).toBeLessThanOrEqual(2 * archive.layers[0]!.compressedBytes);
+});
+
+test("a fill brings all but what the registry has wrong, and says what that is", async () => {
+  const { content, source } = await open([plainBlob(sampleBytes(2 * megabyte))], { cacheDir });
+  source.faults.piece = (piece, at) => {
+    if (at <= 5 * 65536 && at + piece.length > 5 * 65536) piece[5 * 65536 - at]! ^= 1;
+    return piece;
+  };
+  await expect(content.fill({ urgency: "fill", persist: true, signal: never })).rejects.toMatchObject({
+    code: "DIGEST_MISMATCH",
+  });
+  expect(await content.presence()).toMatchObject({ spans: 32, presentSpans: 31 });
 });
 
 test("a prefetch that fails costs readers nothing", async () => {

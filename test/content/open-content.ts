@@ -1,7 +1,7 @@
 import { afterEach } from "vitest";
 import type { ArchiveExtent } from "../../src/archive/archive.js";
 import type { Logger } from "../../src/base/logger.js";
-import { SpanCache } from "../../src/cache/span-cache.js";
+import { SpanCache, type SpanCacheOptions } from "../../src/cache/span-cache.js";
 import { type Content, openContent } from "../../src/content/content.js";
 import { loadNative } from "../../src/native/load.js";
 import { MemorySource } from "./memory-source.js";
@@ -17,6 +17,8 @@ export interface OpenOptions {
   readonly memoryCacheBytes?: number;
   readonly readDeadlineMs?: number;
   readonly retryAfterMs?: number;
+  /** What keeps the cache within limits. */
+  readonly limits?: Pick<SpanCacheOptions, "mayWrite" | "settled" | "onWritten">;
   readonly logger?: Logger;
   /** Default: false; most tests count requests. */
   readonly readAhead?: boolean;
@@ -31,6 +33,7 @@ export async function open(
   const source = new MemorySource(archive.blobs);
   const { cacheDir, retryAfterMs, logger } = options;
   const cacheOptions = {
+    ...options.limits,
     ...(logger ? { logger } : {}),
     ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
   };
