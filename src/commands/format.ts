@@ -12,8 +12,9 @@ export function formatBytes(bytes: number): string {
   return `${unit === 0 ? value : value.toPrecision(3)} ${units[unit]}`;
 }
 
-/** Rows as columns; the cells of `right` columns are right-aligned. */
-export function formatTable(rows: readonly (readonly string[])[], right: readonly number[] = []): string {
+/** Rows as columns; the cells of `right` columns are right-aligned. Control characters are shown as escapes: what an image names must not steer a terminal. */
+export function formatTable(table: readonly (readonly string[])[], right: readonly number[] = []): string {
+  const rows = table.map((row) => row.map(withoutControls));
   const widths: number[] = [];
   for (const row of rows)
     row.forEach((cell, column) => {
@@ -29,6 +30,10 @@ export function formatTable(rows: readonly (readonly string[])[], right: readonl
         .trimEnd(),
     )
     .join("\n");
+}
+
+function withoutControls(text: string): string {
+  return text.replace(/\p{Cc}/gu, (control) => `\\x${control.charCodeAt(0).toString(16).padStart(2, "0")}`);
 }
 
 /** `drwxr-xr-x`, as ls prints it; `mode` with its type bits. */

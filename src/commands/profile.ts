@@ -15,6 +15,9 @@ import type { NamedArchive } from "./open-named.js";
 import { withRootfsOptions } from "./rootfs.js";
 import { type RunCommandOptions, runCommand, withContainerOptions } from "./run.js";
 
+/** Of a command line in a table; --json has all of it. */
+const commandCharactersMax = 100;
+
 export function addProfileCommand(program: Command): void {
   const profile = program
     .command("profile")
@@ -50,7 +53,7 @@ export function addProfileCommand(program: Command): void {
               [
                 ["COMMAND", "RUNS", "SPANS", "FETCHED", "RECORDED"],
                 ...described.map(({ command, runs, spans, compressedBytes, recordedAt }) => [
-                  command.join(" ") || "(not known)",
+                  shortened(command.join(" ")) || "(not known)",
                   ...[String(runs), String(spans), formatBytes(compressedBytes)],
                   recordedAt.slice(0, 19).replace("T", " "),
                 ]),
@@ -126,6 +129,10 @@ export function addProfileCommand(program: Command): void {
       context.print({ removed: had }, () => (had ? "" : "nothing recorded"));
     });
   });
+}
+
+function shortened(command: string): string {
+  return command.length <= commandCharactersMax ? command : `${command.slice(0, commandCharactersMax)}...`;
 }
 
 async function withProfiles(

@@ -68,7 +68,7 @@ async function noteFileOf(file: string, cacheDir: string): Promise<string | unde
 async function readProof(noteFile: string): Promise<TreeProof | undefined> {
   try {
     const proof = JSON.parse(await readFile(noteFile, "utf8")) as TreeProof;
-    return typeof proof.file === "string" && typeof proof.totals === "object" ? proof : undefined;
+    return typeof proof.file === "string" && proof.totals ? proof : undefined;
   } catch {
     return undefined;
   }

@@ -40,7 +40,7 @@ export function openEvictor(settings: CacheSettings, logger: Logger, onRetired?:
     stocks: [
       new ExtractedStock(settings.cacheDir, native),
       new TemporaryFiles(
-        ["archives", "layer-indexes", "pins"].map((name) => path.join(settings.cacheDir, name)),
+        ["archives", "layer-indexes", "pins", "profiles"].map((name) => path.join(settings.cacheDir, name)),
       ),
     ],
     limits: (space) => spaceLimits(settings, space),

@@ -45,7 +45,7 @@ export function addToProfiles(
 ): ImageProfiles {
   const file = profileFile(cacheDir, manifestDigest);
   const profiles = addProfiles(readProfiles(cacheDir, manifestDigest), added);
-  const beside = `${file}.${randomBytes(6).toString("hex")}.new`;
+  const beside = `${file}.tmp-${randomBytes(6).toString("hex")}`;
   try {
     mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
     writeFileSync(beside, `${JSON.stringify(profiles)}\n`, { mode: 0o600 });

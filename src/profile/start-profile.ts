@@ -14,7 +14,7 @@ import { type Digest, isDigest } from "../image/digest.js";
 export const profileVersion = 1;
 /** Ranges of one profile: at the smallest span size, 1.6 GB. */
 const readsMax = 25_000;
-/** Of one command line. */
+/** Of one command line; what a start needs does not depend on more. */
 const wordsMax = 4096;
 /** Commands of one image. The one that was recorded longest ago makes room. */
 const commandsMax = 64;
@@ -121,7 +121,12 @@ export function profileOf(
     const { uncompressedOffset, uncompressedLength } = archive.span(span);
     return { layer, offset: uncompressedOffset, length: uncompressedLength, ms, hits: 1 };
   });
-  return { command: [...command], runs: 1, recordedAt: recordedAt.toISOString(), reads: inOrder(reads) };
+  return {
+    command: command.slice(0, wordsMax),
+    runs: 1,
+    recordedAt: recordedAt.toISOString(),
+    reads: inOrder(reads),
+  };
 }
 
 /** Both together: what either has read, with the mean of their times. The command is that of `before`. */

@@ -137,6 +137,15 @@ describe("an exported profile", () => {
     expect(parseProfiles(JSON.stringify(profiles), "a file")).toEqual(profiles);
   });
 
+  it("comes back from a command line that is longer than is kept", async () => {
+    const words = Array.from({ length: 5000 }, (_, word) => `${word}`);
+    const { profile } = await recorded([[1, 0]], words);
+    const kept = parseProfiles(JSON.stringify(imageProfiles(profile)), "here");
+    expect(chooseProfile(kept, words)).toEqual(profile);
+    const again = addProfiles(kept, [(await recorded([[1, 0]], words)).profile]);
+    expect(again.profiles).toMatchObject([{ runs: 2 }]);
+  });
+
   it("is refused with a word about what does not fit", async () => {
     const { profile } = await recorded([[1, 1]]);
     const good = JSON.parse(JSON.stringify(imageProfiles(profile)));
