@@ -188,7 +188,7 @@ test("gc makes room below mounts: two servers let go of what it takes, and read 
   await withMount(["--id", "first"], async (directory) => {
     await host.ok(["mount", source(), second, "--span-size", "65536"]);
     await readAll(second);
-    const report = await host.json<{ spans: { spans: number }[]; waitingBytes: number }>([
+    const report = await host.json<{ spans: { digest: string }[]; waitingBytes: number }>([
       "cache",
       "gc",
       "--to",
@@ -197,8 +197,8 @@ test("gc makes room below mounts: two servers let go of what it takes, and read 
     expect(report).toMatchObject({
       layers: [],
       waitingBytes: 0,
-      spans: [{ digest: image.layerDigests[0] }, { digest: image.layerDigests[1] }],
     });
+    expect(report.spans.map(({ digest }) => digest).sort()).toEqual([...image.layerDigests].sort());
     expect((await list()).usedBytes).toBeLessThanOrEqual(MiB);
     await Promise.all([readAll(directory), readAll(second)]);
     await host.ok(["umount", second]);
