@@ -35,6 +35,7 @@ export function addStatsCommand(program: Command): void {
       [
         `image    ${formatBytes(stats.imageBytes)} compressed, archive ${formatBytes(stats.archiveBytes)}`,
         `fetched  ${formatBytes(stats.registry.bytes)} in ${stats.registry.requests} requests`,
+        `cached   ${formatBytes(stats.presence.presentCompressedBytes)}${stats.complete ? ", complete" : ""}`,
         ...Object.entries({ ...stats.content, ...stats.operations }).map(
           ([name, value]) => `  ${name} ${value}`,
         ),

@@ -158,10 +158,10 @@ export class FetchRun {
     return { span, sequence: this.sequence, bytes, leave };
   }
 
-  /** Takes back what the run was begun for: from now on only waiters want it. */
+  /** Takes back what the run was begun for: from now on only waiters want it, and without one it ends. */
   release(): void {
     this.#unwaited = undefined;
-    this.#endUnlessWanted();
+    if (this.#waiting === 0) this.cancel(nobodyWaits());
   }
 
   /** Ends the run; who still waits gets `error`. */

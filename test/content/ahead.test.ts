@@ -13,6 +13,7 @@ import {
   seed,
   spanBounds,
   wholeLayer,
+  zstdBlob,
 } from "./scanned-layers.js";
 
 const megabyte = 1 << 20;
@@ -321,6 +322,20 @@ test("around a miss that costs a round trip, as much is asked for as the link ca
   const { length } = source.requests;
   await readFile(content, file, spanBounds(archive, 4).offset, 100);
   expect(source.requests).toHaveLength(length);
+});
+
+test("what is fetched for nobody ends with the wish for it, in a layer that can only be decoded from its beginning too", async () => {
+  const { source, content } = await open([zstdBlob(sampleBytes(2 * megabyte))], {
+    cacheDir,
+    readDeadlineMs: 600_000,
+  });
+  source.faults.before = () => new Promise(() => {});
+  const stop = new AbortController();
+  const fill = content.fill({ urgency: "ahead", signal: stop.signal });
+  await expect.poll(() => source.open).toBe(1);
+  stop.abort();
+  expect(await fill).toMatchObject({ presentSpans: 0 });
+  expect(content.inFlight()).toEqual([]);
 });
 
 test("closing ends a prefetch, a fill and read-ahead", async () => {

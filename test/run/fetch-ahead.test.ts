@@ -159,6 +159,7 @@ describe("what a start needs, fetched ahead", () => {
         .toBe(true);
       const log = await readFile(path.join(host.runDir, `logs/filled-${how}.log`), "utf8");
       expect(log).toMatch(/image is complete/);
+      expect(await host.ok(["stats", `filled-${how}`])).toMatch(/^cached .*, complete$/m);
       await host.ok(["rootfs", "umount", `filled-${how}`]);
       expect(await host.leftovers()).toEqual([]);
     },
