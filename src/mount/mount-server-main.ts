@@ -11,21 +11,29 @@ import { once } from "node:events";
 import { closeSync, openSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import path from "node:path";
-import { describeError, isSkimError } from "../base/errors.js";
-import { createLogger, type Logger } from "../base/logger.js";
+import { describeError, isSkimError, SkimError } from "../base/errors.js";
+import { createLogger, type Logger, silentLogger } from "../base/logger.js";
 import { loadNative } from "../native/load.js";
 import { detachMessage, type LaunchReport, type MountServerLaunch } from "./launch-protocol.js";
 import { type MountServer, startMountServer } from "./mount-server.js";
 
 let launch: MountServerLaunch;
-let logger: Logger;
+let logger: Logger = silentLogger;
 let server: MountServer | undefined;
 let detached = false;
 
 function logTo(file: string): void {
-  const log = openSync(file, "a", 0o600);
+  const log = openLog(file);
   for (const stream of [1, 2]) loadNative().duplicateOnto(log, stream);
   closeSync(log);
+}
+
+function openLog(file: string): number {
+  try {
+    return openSync(file, "a", 0o600);
+  } catch (cause) {
+    throw new SkimError("LOCAL_IO", `log ${file} of a mount server cannot be written`, { cause });
+  }
 }
 
 function report(message: LaunchReport): Promise<void> {
@@ -82,17 +90,24 @@ function handleEvents(): void {
   });
 }
 
+/** What will be needed, while nobody waits for it yet. That it is missing is said to whoever asks for a mount. */
+function loadAhead(): void {
+  try {
+    loadNative();
+  } catch {}
+}
+
 async function serve(): Promise<void> {
   // The one who started us may have died, or have failed before it came to mounting: then there is nothing to do.
   process.once("disconnect", () => process.exit(0));
-  loadNative();
+  loadAhead();
   [launch] = (await once(process, "message")) as [MountServerLaunch];
   process.removeAllListeners("disconnect");
-  logTo(launch.logFile);
-  logger = createLogger(launch.logLevel, 2).child({ mount: launch.id });
   process.title = `skim-mount ${launch.id}`;
   handleEvents();
   try {
+    logTo(launch.logFile);
+    logger = createLogger(launch.logLevel, 2).child({ mount: launch.id });
     server = await startMountServer(launch, logger);
     await report({ ready: true });
     await server.ended;

@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
-import { readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
@@ -203,6 +203,16 @@ describe("mounting refuses, and leaves nothing:", () => {
     } finally {
       await host.ok(["rootfs", "umount", "twice"]);
     }
+    expect(await host.leftovers()).toEqual([]);
+  });
+
+  it("a server that cannot write its log, in one line", async () => {
+    const mountpoint = path.join(dir, "unlogged");
+    await mkdir(mountpoint);
+    await mkdir(path.join(host.runDir, "logs/unlogged.log"), { recursive: true });
+    const refused = await host.run(["mount", archive, mountpoint, "--id", "unlogged"]);
+    expectRefusal(refused, "LOCAL_IO", 12, /log .*unlogged\.log of a mount server cannot be written: EISDIR/);
+    expect(refused.stderr.trim().split("\n")).toHaveLength(1);
     expect(await host.leftovers()).toEqual([]);
   });
 
