@@ -76,11 +76,17 @@ function createProgram(): Command {
   return program;
 }
 
-/** Prints `error` in one line. Returns the exit code: for `skim run` one that is not taken for the container's. */
+/** Prints `error` in one line. Returns the exit code: for `skim run` and its like one that is not taken for the container's. */
 function report(error: unknown): number {
   if (error instanceof CommanderError && error.exitCode === 0) return 0;
   const exitCode = printError(error);
-  return process.argv[2] === "run" && exitCode !== 130 ? runFailureExitCode : exitCode;
+  return isRunning() && exitCode !== 130 ? runFailureExitCode : exitCode;
+}
+
+/** True for commands that exit as their container does. */
+function isRunning(): boolean {
+  const [, , command, subcommand] = process.argv;
+  return command === "run" || (command === "profile" && subcommand === "record");
 }
 
 function printError(error: unknown): number {
@@ -110,7 +116,7 @@ function usageLine(text: string): string {
     .replace(/\s*\n\s*/g, " ");
   // `skim run IMAGE ls -l`, as docker takes it.
   const hint =
-    ["run", "bundle", "bench"].includes(process.argv[2] ?? "") &&
+    (isRunning() || ["bundle", "bench"].includes(process.argv[2] ?? "")) &&
     !process.argv.includes("--") &&
     /unknown option/.test(line);
   return `${line}${hint ? "; the command of the container goes behind --" : ""}\n`;

@@ -83,6 +83,7 @@ describe("the command line", () => {
       // 125, so that it is not taken for the exit code of the container.
       [["run", archive, "--runtime", "other"], 125, /runc, runsc/],
       [["run", archive, "--dir", "relative"], 125, /not absolute/],
+      [["profile", "record", archive, "ls", "-l"], 125, /goes behind --/],
       [["run", archive, "--env", "=value", "--", "true"], 125, /=value/],
       [["run", archive, "ls", "-la"], 125, /'-la'.*behind --/],
     ];
