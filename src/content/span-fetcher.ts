@@ -1,9 +1,9 @@
 /**
- * The fetches under way, and who joins which. Each span is fetched by one run at a time, whoever asks for it; a failure is not
- * remembered, and what was fetched is found in the SpanStore.
+ * The fetches under way, and who joins which. Each span is fetched by one run at a time, whoever asks for it, but for readers that would wait too long for one
+ * that nobody waits for; a failure is not remembered, and what was fetched is found in the SpanStore.
  *
  * Runs start at once and side by side: the source bounds its connections, and a run holds little more than a span and a piece. Those that
- * nobody waits for give way to the others (traffic.ts), and a reader joins one only where his span is not far behind the next one to come.
+ * nobody waits for give way to the others (traffic.ts), and a reader joins one only where not much is in front of his span.
  */
 import { rangeLength } from "../base/byte-range.js";
 import { SkimError } from "../base/errors.js";
@@ -13,7 +13,7 @@ import { compressedRange, planRuns } from "./fetch-plan.js";
 import { FetchRun, type FetchRunOptions, type SpanWait, type UnwaitedRun } from "./fetch-run.js";
 
 /**
- * Compressed bytes of a run of a prefetch that a reader waits for rather than asking for his span alone: about what a link brings in the round trip of
+ * Compressed bytes in front of his span in a run of a prefetch that a reader waits for rather than asking for that alone: about what a link brings in the round trip of
  * a request, 20 ms at 400 Mbit/s.
  */
 const joinedBytesMax = 1024 * 1024;
@@ -125,8 +125,9 @@ export class SpanFetcher {
 
   #isNear(run: FetchRun, span: number): boolean {
     if (run.urgency === "demand" || run.plan.toNextRestart) return true;
-    const before = { start: run.position, end: span + 1 };
-    return rangeLength(compressedRange(this.#options.archive, before.start, before.end)) <= joinedBytesMax;
+    // What comes before his span, and not the span itself: that may be longer, and is on its way.
+    if (span === run.position) return true;
+    return rangeLength(compressedRange(this.#options.archive, run.position, span)) <= joinedBytesMax;
   }
 }
 

@@ -10,6 +10,7 @@ import {
   plainBlob,
   randomInteger,
   sampleBytes,
+  scanLayers,
   seed,
   spanBounds,
   wholeLayer,
@@ -71,6 +72,21 @@ test("a reader joins a prefetch that is about to bring its span", async () => {
   await expect.poll(() => content.inFlight()).toMatchObject([{ waiting: 1 }]);
   gate.open();
   expect((await read).equals(archive.truths[0]!.subarray(offset, offset + length))).toBe(true);
+  await prefetch;
+  expect(source.requests).toHaveLength(1);
+});
+
+test("a reader joins a prefetch whose next span is its own, however long spans are", async () => {
+  const archive = await scanLayers([plainBlob(sampleBytes(4 * megabyte))], 2 * megabyte);
+  const { source, content } = await open(archive, { cacheDir });
+  const gate = new Gate();
+  source.faults.before = () => gate.opened;
+  const prefetch = content.prefetch([0], never);
+  await expect.poll(() => source.open).toBe(1);
+  const read = readFile(content, wholeLayer(archive), 0, 100);
+  await expect.poll(() => content.inFlight()).toMatchObject([{ waiting: 1 }]);
+  gate.open();
+  expect((await read).equals(archive.truths[0]!.subarray(0, 100))).toBe(true);
   await prefetch;
   expect(source.requests).toHaveLength(1);
 });
