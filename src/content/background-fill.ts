@@ -9,6 +9,7 @@ import { pause } from "../registry/call-scope.js";
 import type { ContentArchive, ContentLayer } from "./content-archive.js";
 import { compressedBytesOf, layersOnce } from "./content-archive.js";
 import { notKept, type Prefetcher } from "./prefetch.js";
+import type { SpanFetcher } from "./span-fetcher.js";
 import type { SpanStore } from "./span-store.js";
 import type { Traffic, Urgency } from "./traffic.js";
 
@@ -54,22 +55,29 @@ interface FillPass {
   readonly failure: SkimError | undefined;
   /** Of spans that were passed over because the registry has other bytes. */
   readonly damage: SkimError | undefined;
+  /** That have come. */
+  readonly spans: number;
+  /** Others were bringing spans, which were passed over. */
+  readonly hasWaited: boolean;
 }
 
 export class BackgroundFill {
   readonly #archive: ContentArchive;
   readonly #store: SpanStore;
+  readonly #fetcher: SpanFetcher;
   readonly #prefetcher: Prefetcher;
   readonly #traffic: Traffic;
 
   constructor(parts: {
     archive: ContentArchive;
     store: SpanStore;
+    fetcher: SpanFetcher;
     prefetcher: Prefetcher;
     traffic: Traffic;
   }) {
     this.#archive = parts.archive;
     this.#store = parts.store;
+    this.#fetcher = parts.fetcher;
     this.#prefetcher = parts.prefetcher;
     this.#traffic = parts.traffic;
   }
@@ -81,13 +89,14 @@ export class BackgroundFill {
   async run(options: FillOptions): Promise<Presence> {
     const { signal, persist = false } = options;
     for (let { presentSpans: presentBefore } = await this.presence(); ; ) {
-      const { failure, damage } = await this.#pass(options);
+      const { failure, damage, spans, hasWaited } = await this.#pass(options);
       const presence = await this.presence();
       if (signal.aborted || presence.presentSpans === presence.spans) return presence;
       if (failure && (!persist || failure.code === "LOCAL_IO")) throw failure;
       if (failure) await pause(retryMs, signal).catch(() => {});
       // A cache that makes room refuses spans meanwhile, and one that is too small loses them again: then this would never end.
-      else if (damage || presence.presentSpans <= presentBefore) throw damage ?? notKept();
+      else if (damage || (presence.presentSpans <= presentBefore && (spans > 0 || !hasWaited)))
+        throw damage ?? notKept();
       presentBefore = presence.presentSpans;
     }
   }
@@ -110,6 +119,7 @@ export class BackgroundFill {
 
   async #pass(options: FillOptions): Promise<FillPass> {
     let damage: SkimError | undefined;
+    let spans = 0;
     const { urgency, idle = false, bytesPerSecond, signal, onProgress } = options;
     const rate = bytesPerSecond === undefined ? undefined : new Rate(bytesPerSecond);
     const pace = (bytes: number) => {
@@ -128,14 +138,18 @@ export class BackgroundFill {
         onDamage: (error) => {
           damage ??= error;
         },
-        ...(onProgress
-          ? { onSpan: (span: number) => onProgress(layer, compressedBytesOf(this.#archive, span)) }
-          : {}),
+        onSpan: (span) => {
+          spans++;
+          onProgress?.(layer, compressedBytesOf(this.#archive, span));
+        },
       });
       await this.#store.drain();
-      if (signal.aborted || report.failure) return { failure: report.failure, damage };
+      const { failure } = report;
+      if (signal.aborted || failure) return { failure, damage, spans, hasWaited: false };
     }
-    return { failure: undefined, damage };
+    const hasWaited = await this.#fetcher.ended();
+    await this.#store.drain();
+    return { failure: undefined, damage, spans, hasWaited };
   }
 
   async #missing(layer: ContentLayer): Promise<number[]> {

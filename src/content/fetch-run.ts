@@ -16,7 +16,6 @@
  * point on. If that does not help, the spans up to the next restart point fail, and only they. Every wait for a next
  * span has a limit, so that a connection that drips or hangs does not hold up readers that come after the first.
  */
-
 import { describeError, isSkimError, SkimError } from "../base/errors.js";
 import type { Logger } from "../base/logger.js";
 import type { Counters } from "../base/metrics.js";
@@ -26,7 +25,7 @@ import { ArrivedPieces } from "./arrived-pieces.js";
 import type { ContentArchive, ContentLayer } from "./content-archive.js";
 import type { ContentCounter } from "./counters.js";
 import { compressedRange, nextRestart, type PlannedRun } from "./fetch-plan.js";
-import { isDamage, SpanDamage } from "./span-damage.js";
+import { isDamage, SpanDamage, SpanLost } from "./span-damage.js";
 import type { SpanStore } from "./span-store.js";
 import type { Traffic, Urgency } from "./traffic.js";
 import { Watchdog } from "./watchdog.js";
@@ -174,8 +173,7 @@ export class FetchRun {
   async run(): Promise<void> {
     const { archive } = this.#options;
     const { end } = this.plan;
-    let failed = 0;
-    let failedAt = -1;
+    let [lost, failed, failedAt] = [0, 0, -1];
     this.#enterTraffic();
     try {
       while (this.#position < end) {
@@ -185,6 +183,7 @@ export class FetchRun {
           await this.#fetchFrom(restart, failedAt === restart);
         } catch (error) {
           this.#abort.signal.throwIfAborted();
+          if (error instanceof SpanLost && lost++ < attemptsMax) continue;
           if (!isDamage(error)) throw error;
           failed = failedAt === restart ? failed + 1 : 1;
           failedAt = restart;
@@ -312,14 +311,13 @@ export class FetchRun {
   async #handOut(span: number, decoded: Uint8Array | undefined, isStored: boolean): Promise<void> {
     const { store } = this.#options;
     const bytes = decoded ?? (this.#waiters.has(span) ? await store.load(this.layer, span) : undefined);
-    if (!bytes && (!isStored || this.#waiters.has(span)))
-      throw new SpanDamage("it cannot be read from the cache that it was written to");
+    if (!bytes && this.#waiters.has(span)) throw new SpanLost("the cache has lost it again");
     this.#position = span + 1;
     const waiters = this.#takeWaiters(span);
     if (bytes && !isStored) store.put(this.layer, span, bytes, waiters.length > 0);
     else if (bytes && waiters.length > 0) store.hold(span, bytes);
     for (const waiter of waiters) waiter.resolve(bytes!);
-    this.#unwaited?.onSpan?.(span);
+    if (bytes || isStored) this.#unwaited?.onSpan?.(span);
     this.#watchdog.stop();
     await store.room();
     const isWanted = this.#waiting > 0 || this.#unwaited !== undefined;

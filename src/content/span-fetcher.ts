@@ -95,6 +95,13 @@ export class SpanFetcher {
     if (failed) throw failed.failure!;
   }
 
+  /** Resolves when what is under way now has ended. False where nothing was. */
+  async ended(): Promise<boolean> {
+    const running = [...this.#runs.values()];
+    await Promise.all(running);
+    return running.length > 0;
+  }
+
   async #start(run: FetchRun): Promise<void> {
     const running = run.run().then(() => void this.#runs.delete(run));
     this.#runs.set(run, running);

@@ -60,9 +60,9 @@ export class SpansAhead {
 
   constructor(options: SpansAheadOptions) {
     this.#options = options;
-    const { archive, store, traffic } = options;
+    const { archive, store, fetcher, traffic } = options;
     this.#prefetcher = new Prefetcher(options);
-    this.#fill = new BackgroundFill({ archive, store, traffic, prefetcher: this.#prefetcher });
+    this.#fill = new BackgroundFill({ archive, store, fetcher, traffic, prefetcher: this.#prefetcher });
     this.#touched = new Uint8Array(spanCountOf(archive));
     this.#foretold = new Uint8Array(this.#touched.length);
     setMaxListeners(0, this.#closing.signal);

@@ -2,6 +2,7 @@ import { rmSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { beforeEach, expect, test } from "vitest";
+import { loadNative } from "../../src/native/load.js";
 import { makeTempDir } from "../support/temp-dir.js";
 import { Gate, unavailable } from "./memory-source.js";
 import { open, readFile } from "./open-content.js";
@@ -231,6 +232,22 @@ test.each([
   expect(await content.prefetch(spans, never)).toMatchObject({ spans: 8 });
 });
 
+test("a fill that finds all that is missing under way waits for it", async () => {
+  const { source, content } = await open([plainBlob(sampleBytes(2 * megabyte))], { cacheDir });
+  const gate = new Gate();
+  source.faults.before = () => gate.opened;
+  const spans = Array.from({ length: 32 }, (_, span) => span);
+  const prefetch = content.prefetch(spans, never);
+  await expect.poll(() => source.open).toBe(2);
+  const fill = content.fill({ urgency: "fill", signal: never });
+  await content.presence();
+  for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
+  gate.open();
+  expect(await fill).toMatchObject({ spans: 32, presentSpans: 32 });
+  expect(await prefetch).toMatchObject({ spans: 32 });
+  expect(source.requests).toHaveLength(2);
+});
+
 test("spans that come while the cache makes room are fetched again when it has", async () => {
   let isMakingRoom = false;
   let looks = 0;
@@ -248,6 +265,26 @@ test("spans that come while the cache makes room are fetched again when it has",
     spans: 32,
     presentSpans: 32,
   });
+});
+
+test("files that are given up while a span is written to them say nothing of the registry", async () => {
+  const { decoderNextStored } = loadNative();
+  let isFirst = true;
+  const native = {
+    decoderNextStored: async (...args: Parameters<typeof decoderNextStored>) => {
+      const decoded = await decoderNextStored(...args);
+      if (isFirst && decoded === true) {
+        isFirst = false;
+        rmSync(path.join(cacheDir, "layers"), { recursive: true });
+        opened.cache!.releaseStale();
+      }
+      return decoded;
+    },
+  };
+  const opened = await open([plainBlob(sampleBytes(2 * megabyte))], { cacheDir, native });
+  const { content } = opened;
+  expect(await content.fill({ urgency: "fill", signal: never })).toMatchObject({ presentSpans: 32 });
+  expect(content.counters.snapshot()).toMatchObject({ verification_failures_total: 0 });
 });
 
 test("a fill of more than the cache may hold ends, and says so", async () => {

@@ -3,6 +3,7 @@ import type { ArchiveExtent } from "../../src/archive/archive.js";
 import type { Logger } from "../../src/base/logger.js";
 import { SpanCache, type SpanCacheOptions } from "../../src/cache/span-cache.js";
 import { type Content, openContent } from "../../src/content/content.js";
+import type { NativeBinding } from "../../src/native/binding.js";
 import { loadNative } from "../../src/native/load.js";
 import { MemorySource } from "./memory-source.js";
 import { type ScannedArchive, scanLayers, type TestBlob } from "./scanned-layers.js";
@@ -20,6 +21,7 @@ export interface OpenOptions {
   /** What keeps the cache within limits. */
   readonly limits?: Pick<SpanCacheOptions, "mayWrite" | "settled" | "onWritten">;
   readonly logger?: Logger;
+  readonly native?: Partial<NativeBinding>;
   /** Default: false; most tests count requests. */
   readonly readAhead?: boolean;
 }
@@ -28,7 +30,12 @@ export interface OpenOptions {
 export async function open(
   layers: readonly TestBlob[] | ScannedArchive,
   options: OpenOptions = {},
-): Promise<{ archive: ScannedArchive; source: MemorySource; content: Content }> {
+): Promise<{
+  archive: ScannedArchive;
+  source: MemorySource;
+  content: Content;
+  cache: SpanCache | undefined;
+}> {
   const archive = "layers" in layers ? layers : await scanLayers(layers);
   const source = new MemorySource(archive.blobs);
   const { cacheDir, retryAfterMs, logger } = options;
@@ -37,11 +44,12 @@ export async function open(
     ...(logger ? { logger } : {}),
     ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
   };
+  const cache = cacheDir === undefined ? undefined : SpanCache.open(cacheDir, cacheOptions);
   const content = openContent({
     archive,
     source,
-    cache: cacheDir === undefined ? undefined : SpanCache.open(cacheDir, cacheOptions),
-    native: loadNative(),
+    cache,
+    native: { ...loadNative(), ...options.native },
     settings: {
       readDeadlineMs: options.readDeadlineMs ?? 20_000,
       memoryCacheBytes: options.memoryCacheBytes ?? 16 * 1024 * 1024,
@@ -50,7 +58,7 @@ export async function open(
     readAhead: options.readAhead ?? false,
   });
   opened.push(content);
-  return { archive, source, content };
+  return { archive, source, content, cache };
 }
 
 export async function readFile(
