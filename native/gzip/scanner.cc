@@ -21,8 +21,8 @@
 //
 // Who wants the bytes and no index (a full unpack) asks for no spans: then nothing of the above happens, and ISA-L inflates.
 //
-// Three hashes run along: of the blob, of the uncompressed stream, of the open span. On CPUs without SHA instructions they cost as much
-// as inflating, so two of them run beside it on a thread of their own (hash-thread.cc), on bytes that were just produced.
+// Three hashes run along: of the blob, of the uncompressed stream, of the open span. On CPUs without SHA instructions they cost more
+// than inflating, so they run beside it on a thread of their own (side-thread.cc), on bytes that were just produced.
 
 #include "gzip/scanner.h"
 
@@ -47,7 +47,7 @@ Scanner::Scanner(Compression compression, uint32_t spanBytes)
       spanBytes_(spanBytes),
       spanLimit_(spanBytes == 0 ? std::numeric_limits<uint64_t>::max()
                                 : (compression == Compression::none ? 1 : 4) * uint64_t{spanBytes}) {
-  if (spanBytes > 0) ledger_.emplace();
+  if (spanBytes > 0) ledger_.emplace(side_);
   switch (compression) {
     case Compression::none:
       stream_ = std::make_unique<PlainStream>();
@@ -78,15 +78,18 @@ size_t Scanner::read(std::span<uint8_t> output) {
   if (failure_) throw *failure_;
   // However this ends, piece and output are not ours any more behind it.
   struct Drain {
-    HashThread& thread;
-    ~Drain() { thread.drain(); }
-  } drain{hashThread_};
-  if (!pieceHashed_) {
-    hashThread_.update(blobHash_, piece_);
-    pieceHashed_ = true;
-  }
+    SideThread& side;
+    ~Drain() { side.drain(); }
+  } drain{side_};
   try {
-    return inflateInto(output);
+    if (!pieceHashed_) {
+      side_.update(blobHash_, piece_);
+      pieceHashed_ = true;
+    }
+    const size_t filled = inflateInto(output);
+    side_.drain();
+    side_.rethrow();
+    return filled;
   } catch (const StreamError& error) {
     fail(error.what());
   } catch (const std::bad_alloc&) {
@@ -113,7 +116,7 @@ size_t Scanner::inflateInto(std::span<uint8_t> output) {
       const Bytes made = room.first(step.produced);
       filled += made.size();
       uncompressedBytes_ += made.size();
-      hashThread_.update(uncompressedHash_, made);
+      side_.update(uncompressedHash_, made);
       if (ledger_) ledger_->append(made);
     }
 
@@ -163,6 +166,8 @@ ScanResult Scanner::finish() {
   if (!piece_.empty()) throw misuse("the piece before is not used up");
   if (!stream_->atEnd()) fail("the data ends early");
   if (ledger_) ledger_->finish(compression_ == Compression::none ? position_ : dataEnd_);
+  side_.drain();
+  side_.rethrow();
   ScanResult result{
       .blobSha256 = blobHash_.finish(),
       .uncompressedSha256 = uncompressedHash_.finish(),
@@ -180,7 +185,7 @@ ScanResult Scanner::finish() {
 void Scanner::release(CodedError failure) {
   failure_ = std::move(failure);
   piece_ = {};
-  hashThread_.stop();
+  side_.stop();
   stream_.reset();
 }
 

@@ -8,9 +8,9 @@
 
 #include "errors.h"
 #include "gzip/gzip-stream.h"
-#include "gzip/hash-thread.h"
 #include "gzip/layer-stream.h"
 #include "gzip/sha256.h"
+#include "gzip/side-thread.h"
 #include "gzip/span-ledger.h"
 
 namespace skim {
@@ -66,8 +66,8 @@ class Scanner {
   uint64_t memberOffset_ = 0;  // uncompressed bytes up to there
   Sha256 blobHash_;
   Sha256 uncompressedHash_;
-  HashThread hashThread_;  // behind the hashes it works on
   std::optional<SpanLedger> ledger_;  // absent where no spans are noted
+  SideThread side_;  // behind all that it works on
   std::optional<CodedError> failure_;  // what every call throws from now on
 };
 

@@ -3,14 +3,21 @@
 // One span is open at any time. It grows by `append` and is closed by a cut, which opens the next one at the same place of the output.
 // The record of a span is complete when it is closed, but for its window: which bytes of it are needed is known when 32 KiB
 // have come out behind the checkpoint, and with spans shorter than that several windows are pending at once. They get complete
-// in the order of their spans, so the stored windows are in that order too.
+// in the order of their spans, so the stored windows are in that order too. Digests and stored windows are made on the side thread,
+// in the order in which they are asked for, and put into the records at the end.
 
 #include "gzip/span-ledger.h"
 
 namespace skim {
+namespace {
+
+// Deflating a window takes as long as hashing some hundred KiB.
+constexpr size_t deflateWorkBytes = 256u << 10;
+
+}  // namespace
 
 void SpanLedger::append(Bytes uncompressed) {
-  openHash_.update(uncompressed);
+  side_.update(openHash_, uncompressed);
   open_.uncompressedLength += static_cast<uint32_t>(uncompressed.size());
 }
 
@@ -40,8 +47,8 @@ void SpanLedger::closeOpen(uint64_t compressedEnd) {
   const uint64_t offset = uncompressedBytes();
   if (open_.uncompressedLength > 0) {
     open_.compressedEnd = compressedEnd;
-    open_.sha256 = openHash_.finish();
     closed_.push_back(open_);
+    side_.run(0, [this] { digests_.push_back(openHash_.finish()); });
   } else if (!pending_.empty() && pending_.back().span == closed_.size()) {
     pending_.pop_back();
   }
@@ -61,15 +68,19 @@ void SpanLedger::endMember() {
 
 void SpanLedger::storeWindows() {
   while (!pending_.empty() && pending_.front().probe->complete()) {
-    const size_t number = pending_.front().span;
-    SpanRecord& record = number == closed_.size() ? open_ : closed_[number];
-    const std::vector<uint8_t> window = pending_.front().probe->sparseWindow();
-    const std::vector<uint8_t> stored = deflateWindow(window);
-    record.windowOffset = stored.empty() ? 0 : windows_.size();
-    record.windowStored = static_cast<uint32_t>(stored.size());
-    record.windowLength = static_cast<uint32_t>(window.size());
-    windows_.insert(windows_.end(), stored.begin(), stored.end());
+    const size_t span = pending_.front().span;
+    // A task can be copied, a unique pointer cannot.
+    std::shared_ptr<const WindowProbe> probe = std::move(pending_.front().probe);
     pending_.pop_front();
+    side_.run(deflateWorkBytes, [this, span, probe = std::move(probe)] {
+      const std::vector<uint8_t> window = probe->sparseWindow();
+      const std::vector<uint8_t> stored = deflateWindow(window);
+      storedWindows_.push_back({.span = span,
+                                .offset = windows_.size(),
+                                .stored = static_cast<uint32_t>(stored.size()),
+                                .length = static_cast<uint32_t>(window.size())});
+      windows_.insert(windows_.end(), stored.begin(), stored.end());
+    });
   }
 }
 
@@ -79,9 +90,17 @@ void SpanLedger::finish(uint64_t compressedEnd) {
 }
 
 std::vector<uint8_t> SpanLedger::encodeRecords() const {
-  std::vector<uint8_t> bytes(closed_.size() * spanRecordBytes);
-  for (size_t i = 0; i < closed_.size(); i++)
-    encodeSpanRecord(closed_[i], std::span<uint8_t, spanRecordBytes>(bytes.data() + i * spanRecordBytes, spanRecordBytes));
+  std::vector<SpanRecord> records = closed_;
+  for (size_t i = 0; i < records.size(); i++) records[i].sha256 = digests_[i];
+  for (const StoredWindow& window : storedWindows_) {
+    SpanRecord& record = records[window.span];
+    record.windowOffset = window.stored == 0 ? 0 : window.offset;
+    record.windowStored = window.stored;
+    record.windowLength = window.length;
+  }
+  std::vector<uint8_t> bytes(records.size() * spanRecordBytes);
+  for (size_t i = 0; i < records.size(); i++)
+    encodeSpanRecord(records[i], std::span<uint8_t, spanRecordBytes>(bytes.data() + i * spanRecordBytes, spanRecordBytes));
   return bytes;
 }
 
