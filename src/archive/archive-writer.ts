@@ -28,6 +28,7 @@ import {
 } from "./records.js";
 import { aligned, encodeSectionTable } from "./section-table.js";
 import { encodeTree } from "./tree-encoder.js";
+import { fileIdentityOf } from "./tree-proof.js";
 
 /** What an archive is made of. */
 export interface ArchiveContents {
@@ -113,35 +114,38 @@ export function archivePieces(archive: EncodedArchive): Uint8Array[] {
 
 /**
  * Writes an archive to `file`, replacing what is there: beside it first, synced, then renamed, so that `file` is at every moment
- * either what it was or complete. Resolves when it would survive a power cut. On failure nothing is left behind.
+ * either what it was or complete. Resolves when it would survive a power cut, with what a TreeProof knows the file by. On failure nothing is left behind.
  * Throws as `archivePieces`, and LOCAL_IO.
  */
 export async function writeArchive(
   file: string,
   archive: EncodedArchive,
   options: { signal?: AbortSignal } = {},
-): Promise<{ archiveBytes: number }> {
+): Promise<{ archiveBytes: number; fileIdentity: string }> {
   const pieces = archivePieces(archive);
   const directory = path.dirname(path.resolve(file));
   // Of its own length, not the file's: a name of 255 bytes has no room for a suffix.
   const temporary = path.join(directory, `.skim-${process.pid}-${randomBytes(8).toString("hex")}.tmp`);
   try {
     const handle = await open(temporary, "wx");
+    let fileIdentity: string;
     try {
       await writePieces(handle, pieces, options.signal);
       await handle.sync();
+      options.signal?.throwIfAborted();
+      await rename(temporary, file);
+      // By the handle, as somebody else may put another file there; and now, as renaming is a change.
+      fileIdentity = fileIdentityOf(await handle.stat({ bigint: true }));
     } finally {
       await handle.close();
     }
-    options.signal?.throwIfAborted();
-    await rename(temporary, file);
     await syncDirectory(directory);
+    return { archiveBytes: pieces.reduce((sum, piece) => sum + piece.length, 0), fileIdentity };
   } catch (cause) {
     await rm(temporary, { force: true }).catch(() => {});
     options.signal?.throwIfAborted();
     throw new SkimError("LOCAL_IO", `archive ${file} could not be written`, { cause });
   }
-  return { archiveBytes: pieces.reduce((sum, piece) => sum + piece.length, 0) };
 }
 
 function crcOf(parts: SectionParts): number {

@@ -25,13 +25,18 @@ export class LayerIndexer {
   readonly #options: LayerIndexerOptions;
   readonly #logger: Logger;
   readonly #passes = new LayerPasses<LayerIndex>();
+  /** Of layer indexes that are being kept. */
+  readonly #saves = new Map<string, Promise<void>>();
 
   constructor(options: LayerIndexerOptions) {
     this.#options = options;
     this.#logger = options.logger ?? silentLogger;
   }
 
-  /** The indexes of `layers`, in their order, as LayerPasses.run. Throws as it does, and as indexLayer. */
+  /**
+   * The indexes of `layers`, in their order, as LayerPasses.run. New ones are kept in the store, which goes on when this has settled (`settled`).
+   * Throws as LayerPasses.run does, and as indexLayer.
+   */
   async index(
     source: Pick<ImageSource, "readBlob" | "rejectBytes">,
     layers: readonly LayerToRead[],
@@ -46,6 +51,11 @@ export class LayerIndexer {
     });
   }
 
+  /** Resolves when all layer indexes are kept that are being kept now. To be awaited before the process or the cache directory goes. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#saves.values());
+  }
+
   async #indexOne(
     source: Pick<ImageSource, "readBlob">,
     { descriptor, diffId, where }: NamedLayer,
@@ -55,6 +65,8 @@ export class LayerIndexer {
     const { store, native, settings } = this.#options;
     const { digest, size } = descriptor;
     const task = (progress ?? noProgress).start(where, size);
+    const key = `${digest} ${spanBytes}`;
+    await this.#saves.get(key);
     const stored = await store.load(digest, spanBytes);
     // Where manifest or config contradict the index, a pass over the bytes finds the proper words for it.
     if (stored?.compressedBytes === size && (diffId === undefined || stored.diffId === diffId)) {
@@ -79,7 +91,11 @@ export class LayerIndexer {
           ...(diffId ? { diffId } : {}),
         },
       );
-      await store.save(index, spanBytes);
+      // Nobody waits for it: what comes next waits for the network and the disk as well.
+      this.#saves.set(
+        key,
+        store.save(index, spanBytes).finally(() => this.#saves.delete(key)),
+      );
       task.done();
       this.#logger.debug(
         {

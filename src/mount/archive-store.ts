@@ -8,6 +8,7 @@ import { mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import type { Archive, TreeProof } from "../archive/archive.js";
 import { openArchive } from "../archive/archive-reader.js";
+import { fileIdentityOf } from "../archive/tree-proof.js";
 import { isSkimError, SkimError } from "../base/errors.js";
 import { type Digest, digestAlgorithm, digestHex } from "../image/digest.js";
 
@@ -48,21 +49,26 @@ export async function openStoredArchive(
  * Throws as openArchive does.
  */
 export async function openChecked(file: string, cacheDir: string): Promise<Archive> {
-  const noteFile = await noteFileOf(file, cacheDir);
-  const known = noteFile === undefined ? undefined : await readProof(noteFile);
+  const found = await stat(file, { bigint: true }).catch(() => undefined);
+  const known = found && (await readProof(noteFileOf(fileIdentityOf(found), cacheDir)));
   const archive = await openArchive(file, known ? { proof: known } : {});
-  // A note is worth nothing but time: a torn one is not read, one that cannot be written is done without.
-  if (noteFile !== undefined && archive.treeProof?.file !== known?.file) {
-    await mkdir(path.dirname(noteFile), { recursive: true, mode: 0o700 })
-      .then(() => writeFile(noteFile, JSON.stringify(archive.treeProof), { mode: 0o600 }))
-      .catch(() => {});
-  }
+  if (archive.treeProof && archive.treeProof.file !== known?.file)
+    await noteChecked(archive.treeProof, cacheDir);
   return archive;
 }
 
-async function noteFileOf(file: string, cacheDir: string): Promise<string | undefined> {
-  const found = await stat(file, { bigint: true }).catch(() => undefined);
-  return found && path.join(cacheDir, "checked-archives", `${found.dev}-${found.ino}`);
+/** Keeps the word of somebody who has checked the tree of an archive. Never rejects. */
+export async function noteChecked(proof: TreeProof, cacheDir: string): Promise<void> {
+  const noteFile = noteFileOf(proof.file, cacheDir);
+  // A note is worth nothing but time: a torn one is not read, one that cannot be written is done without.
+  await mkdir(path.dirname(noteFile), { recursive: true, mode: 0o700 })
+    .then(() => writeFile(noteFile, JSON.stringify(proof), { mode: 0o600 }))
+    .catch(() => {});
+}
+
+function noteFileOf(fileIdentity: string, cacheDir: string): string {
+  const [device, inode] = fileIdentity.split(":");
+  return path.join(cacheDir, "checked-archives", `${device}-${inode}`);
 }
 
 async function readProof(noteFile: string): Promise<TreeProof | undefined> {

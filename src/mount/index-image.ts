@@ -5,8 +5,10 @@
  */
 import { access, mkdir } from "node:fs/promises";
 import path from "node:path";
+import { decodeArchive } from "../archive/archive-reader.js";
 import {
   type ArchiveContents,
+  archivePieces,
   encodeArchive,
   withStartSpans,
   writeArchive,
@@ -15,10 +17,12 @@ import { SkimError } from "../base/errors.js";
 import { type Logger, silentLogger } from "../base/logger.js";
 import { pickDefined } from "../base/pick-defined.js";
 import { noProgress, type Progress } from "../base/progress.js";
-import { resolveSettings, type SettingsInput } from "../base/settings.js";
+import { resolveSettings, type Settings, type SettingsInput } from "../base/settings.js";
+import type { ImageConfig } from "../image/config.js";
 import type { Digest } from "../image/digest.js";
 import { type Platform, platformText } from "../image/platform.js";
 import { parseReference, referenceText } from "../image/reference.js";
+import type { LayerIndex } from "../layer/layer-index.js";
 import { LayerIndexer } from "../layer/layer-indexer.js";
 import { LayerStore } from "../layer/layer-store.js";
 import { loadNative } from "../native/load.js";
@@ -26,7 +30,7 @@ import type { ImageSource, ResolvedImage } from "../registry/image-source.js";
 import { openImageSource } from "../registry/open-image-source.js";
 import type { ImageTree, TreeNode } from "../tree/image-tree.js";
 import { mergeLayers } from "../tree/merge-layers.js";
-import { storedArchiveFile } from "./archive-store.js";
+import { noteChecked, storedArchiveFile } from "./archive-store.js";
 import { configOf } from "./image-config.js";
 import { startSetOf } from "./start-set.js";
 
@@ -100,17 +104,43 @@ export async function indexResolvedImage(
   const config = configOf(image);
   const store = new LayerStore(settings.cacheDir);
   const indexer = new LayerIndexer({ store, native: loadNative(), settings, logger });
-  const layers = await indexer.index(
-    source,
-    image.layers.map((descriptor, i) => ({ descriptor, diffId: config.diffIds[i]! })),
-    {
-      spanBytes: settings.spanBytes,
-      progress: options.progress ?? noProgress,
-      ...pickDefined({ signal: options.signal }),
-    },
-  );
+  try {
+    const layers = await indexer.index(
+      source,
+      image.layers.map((descriptor, i) => ({ descriptor, diffId: config.diffIds[i]! })),
+      {
+        spanBytes: settings.spanBytes,
+        progress: options.progress ?? noProgress,
+        ...pickDefined({ signal: options.signal }),
+      },
+    );
+    return await archiveOfLayers(layers, {
+      ...{ source, image, config, settings, logger, output, started },
+      signal: options.signal,
+    });
+  } finally {
+    await indexer.settled();
+  }
+}
+
+interface ArchiveOfLayersOptions {
+  readonly source: ImageSource;
+  readonly image: ResolvedImage;
+  readonly config: ImageConfig;
+  readonly settings: Settings;
+  readonly logger: Logger;
+  readonly output: string;
+  readonly started: number;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Merges `layers`, finds the start set and writes the archive. */
+async function archiveOfLayers(
+  layers: readonly LayerIndex[],
+  { source, image, config, settings, logger, output, started, signal }: ArchiveOfLayersOptions,
+): Promise<IndexedImage> {
   const tree = mergeLayers(layers.map((layer) => ({ digest: layer.digest, entries: layer.entries })));
-  options.signal?.throwIfAborted();
+  signal?.throwIfAborted();
 
   const warnings = [...layers.flatMap((layer) => layer.warnings), ...tree.warnings];
   const contents: ArchiveContents = {
@@ -126,12 +156,15 @@ export async function indexResolvedImage(
     warnings,
   };
   const encoded = encodeArchive(contents);
-  const start = await startSetOf(encoded, { source, config, settings, logger, signal: options.signal });
-  const { archiveBytes } = await writeArchive(
+  const archive = decodeArchive(Buffer.concat(archivePieces(encoded)), "that is being made");
+  const start = await startSetOf(archive, { source, config, settings, logger, signal });
+  const { archiveBytes, fileIdentity } = await writeArchive(
     output,
     withStartSpans(encoded, start.spans),
-    pickDefined({ signal: options.signal }),
+    pickDefined({ signal }),
   );
+  // A start set changes nothing in the tree.
+  await noteChecked({ file: fileIdentity, totals: archive.totals }, settings.cacheDir);
   const durationMs = Math.round(performance.now() - started);
   logger.info({ reference: contents.reference, archive: output, archiveBytes, durationMs }, "image indexed");
   return {

@@ -3,8 +3,7 @@
  * heads and tables of programs are fetched once more, as ranges: some ten requests and some megabytes (a layer that can only be read from its start
  * may take up to 64 MiB). They go to the span cache, where the first start on this host finds them.
  */
-import { decodeArchive } from "../archive/archive-reader.js";
-import { archivePieces, type EncodedArchive } from "../archive/archive-writer.js";
+import type { Archive } from "../archive/archive.js";
 import type { Logger } from "../base/logger.js";
 import type { Settings } from "../base/settings.js";
 import { UndoStack } from "../base/undo-stack.js";
@@ -26,11 +25,10 @@ export interface StartSetOptions {
 }
 
 /** Rejects as reading the image does: which set it would have been is not known then. */
-export async function startSetOf(encoded: EncodedArchive, options: StartSetOptions): Promise<StartSet> {
+export async function startSetOf(archive: Archive, options: StartSetOptions): Promise<StartSet> {
   const { source, settings, logger, signal } = options;
   const undo = new UndoStack();
   return await undo.guard(async () => {
-    const archive = decodeArchive(Buffer.concat(archivePieces(encoded)), "that is being made");
     const cache = await SpanCache.open(settings.cacheDir, { logger });
     undo.defer(() => cache.close());
     const content = openContent({ archive, source, cache, native: loadNative(), settings, logger });

@@ -25,7 +25,7 @@ const containerdNameAnnotation = "io.containerd.image.name";
 /** `oci-layout` is a version and nothing else. */
 const layoutFileBytesMax = 64 * 1024;
 /** Bytes of one read of a blob: large enough for a disk, small enough to pass on. */
-const pieceBytes = 256 * 1024;
+const pieceBytes = 1024 * 1024;
 
 export interface OpenBlob {
   readonly size: number;

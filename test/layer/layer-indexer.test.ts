@@ -69,7 +69,13 @@ async function makeIndexer(dir?: string) {
 test("layers come in their order, are indexed side by side, and no more than three at once", async () => {
   const { indexer } = await makeIndexer();
   const source = new TestSource();
-  const layers = Array.from({ length: 40 }, (_, i) => source.add(layerBlob(`file${i}`)));
+  // The first three are open until all of them are.
+  const untilThree = async () => {
+    while (source.openMax < 3) await new Promise(setImmediate);
+  };
+  const layers = Array.from({ length: 40 }, (_, i) =>
+    source.add(layerBlob(`file${i}`), i < 3 ? untilThree : undefined),
+  );
   const warned: string[] = [];
   const onWarning = (warning: Error) => warned.push(warning.message);
   process.on("warning", onWarning);
@@ -93,6 +99,7 @@ test("a layer that is known is not read again, by this indexer or another on the
   };
   const first = await indexer.index(source, layers, { spanBytes, progress });
   expect(await indexer.index(source, layers, { spanBytes, progress })).toEqual(first);
+  await indexer.settled();
   const other = await makeIndexer(cacheDir);
   expect(await other.indexer.index(source, layers, { spanBytes, progress })).toEqual(first);
   expect(source.reads).toHaveLength(2);

@@ -4,6 +4,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { openArchive } from "../../src/archive/archive-reader.js";
 import { fileIdentityOf } from "../../src/archive/tree-proof.js";
 import { openChecked } from "../../src/mount/archive-store.js";
+import { indexImage } from "../../src/mount/index-image.js";
 import { writeTestImage } from "../support/oci-layout.js";
 import { makeSkimHost } from "../support/skim-cli.js";
 import { buildTar } from "../support/tar-builder.js";
@@ -42,6 +43,21 @@ describe("an archive that was checked", () => {
     const third = await openChecked(archive, cacheDir);
     await third.close();
     expect(third.totals.fileCount).toBe(first.totals.fileCount);
+  });
+
+  it("is not even checked by the first who opens it, where the cache is that of who indexed it", async () => {
+    const cacheDir = await makeTempDir("proof");
+    const indexed = await indexImage({ image: `oci:${path.join(dir, "image")}`, settings: { cacheDir } });
+    const [note] = await notes(cacheDir);
+    const noteFile = path.join(cacheDir, "archives/checked", note!);
+    const proof = JSON.parse(await readFile(noteFile, "utf8"));
+    const checked = await openArchive(indexed.archive);
+    await checked.close();
+    expect(proof).toEqual(checked.treeProof);
+    await writeFile(noteFile, JSON.stringify({ ...proof, totals: { ...proof.totals, fileCount: 77 } }));
+    const first = await openChecked(indexed.archive, cacheDir);
+    await first.close();
+    expect(first.totals.fileCount).toBe(77);
   });
 
   it("is checked in full where the proof is another file's, torn, or cannot be kept", async () => {
