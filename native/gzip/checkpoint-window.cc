@@ -32,6 +32,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <memory>
 
 namespace skim {
@@ -41,17 +42,25 @@ namespace {
 // Level 9 makes windows 5 % smaller, and a scan a quarter longer: its hash chains are full of the zeros.
 constexpr int windowLevel = 6;
 
-std::vector<uint8_t> firstTracerWindow(size_t length) {
-  std::vector<uint8_t> window(length);
-  for (size_t position = 0; position < length; position++) window[position] = static_cast<uint8_t>(position);
-  return window;
+using TracerWindow = std::array<uint8_t, windowBytesMax>;
+
+Bytes firstTracerWindow(size_t length) {
+  static const TracerWindow window = [] {
+    TracerWindow bytes;
+    for (size_t position = 0; position < bytes.size(); position++) bytes[position] = static_cast<uint8_t>(position);
+    return bytes;
+  }();
+  return Bytes(window).first(length);
 }
 
-std::vector<uint8_t> secondTracerWindow(size_t length) {
-  std::vector<uint8_t> window(length);
-  for (size_t position = 0; position < length; position++)
-    window[position] = static_cast<uint8_t>(position + 1 + (position >> 8));
-  return window;
+Bytes secondTracerWindow(size_t length) {
+  static const TracerWindow window = [] {
+    TracerWindow bytes;
+    for (size_t position = 0; position < bytes.size(); position++)
+      bytes[position] = static_cast<uint8_t>(position + 1 + (position >> 8));
+    return bytes;
+  }();
+  return Bytes(window).first(length);
 }
 
 // The position that a pair of different output bytes names.
@@ -64,7 +73,7 @@ size_t positionOf(uint8_t first, uint8_t second) {
 
 WindowProbe::WindowProbe(Bytes window, unsigned startBit, uint8_t checkpointByte)
     : window_(window.begin(), window.end()),
-      used_(window.size()),
+      usedMask_(window.size()),
       firstTracer_(startBit, firstTracerWindow(window.size())),
       secondTracer_(startBit, secondTracerWindow(window.size())) {
   if (startBit != 0) follow({&checkpointByte, 1});
@@ -77,8 +86,7 @@ void WindowProbe::follow(Bytes compressed) {
     const size_t wanted = std::min<size_t>(first.size(), outputLeft_);
     const Step step = firstTracer_.step(compressed, {first.data(), wanted});
     secondTracer_.step(compressed, {second.data(), wanted});
-    for (size_t i = 0; i < step.produced; i++)
-      if (first[i] != second[i]) used_.at(positionOf(first[i], second[i])) = true;
+    noteUsed(first.data(), second.data(), step.produced);
     outputLeft_ -= static_cast<uint32_t>(step.produced);
     compressed = compressed.subspan(step.consumed);
     if (step.boundary == Boundary::member) end();
@@ -86,12 +94,18 @@ void WindowProbe::follow(Bytes compressed) {
   }
 }
 
+// Most of a file's bytes are literals, or copies of its own: eight that are the same are passed over at once.
+void WindowProbe::noteUsed(const uint8_t* first, const uint8_t* second, size_t length) {
+  for (size_t i = 0; i < length; i++) {
+    while (i + 8 <= length && std::memcmp(first + i, second + i, 8) == 0) i += 8;
+    if (i < length && first[i] != second[i]) usedMask_.at(positionOf(first[i], second[i])) = 0xff;
+  }
+}
+
 std::vector<uint8_t> WindowProbe::sparseWindow() const {
-  const auto firstUsed = std::find(used_.begin(), used_.end(), true);
-  std::vector<uint8_t> sparse;
-  sparse.reserve(static_cast<size_t>(used_.end() - firstUsed));
-  for (size_t position = static_cast<size_t>(firstUsed - used_.begin()); position < used_.size(); position++)
-    sparse.push_back(used_[position] ? window_[position] : 0);
+  const auto firstUsed = static_cast<size_t>(std::find(usedMask_.begin(), usedMask_.end(), 0xff) - usedMask_.begin());
+  std::vector<uint8_t> sparse(usedMask_.size() - firstUsed);
+  for (size_t i = 0; i < sparse.size(); i++) sparse[i] = window_[firstUsed + i] & usedMask_[firstUsed + i];
   return sparse;
 }
 

@@ -28,8 +28,10 @@ class WindowProbe {
   std::vector<uint8_t> sparseWindow() const;
 
  private:
+  void noteUsed(const uint8_t* first, const uint8_t* second, size_t length);
+
   std::vector<uint8_t> window_;
-  std::vector<bool> used_;  // for each byte of window_
+  std::vector<uint8_t> usedMask_;  // for each byte of window_: 0xff where it is used, else 0
   uint32_t outputLeft_ = windowBytesMax;
   GzipStream firstTracer_;
   GzipStream secondTracer_;
