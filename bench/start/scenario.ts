@@ -32,6 +32,10 @@ index. Programs (node, runc, skopeo, umoci) and the registry's blobs are in the 
 All bytes come from one registry through one proxy with the round trip, bandwidth and jitter of the network (npm run bench -- network measures it). There is no TLS, no slow start
 and no loss; the 10 Gbit/s of datacentre are more than two cores carry that also run what is measured.
 
+"inflate and hash" is what indexing cannot do without: a process of node that reads the blobs of the layers from the page cache, all side by side, takes the sha256 of each, inflates it
+with node's zlib in another thread, and takes the sha256 of what comes out, the diffId. "Pieces too": and of every MiB of it, as skim does. It makes no restart points, reads no tar
+and writes nothing; skim index is the whole command, from the layout to the archive on disk and the start set. Both times have node's own start in them.
+
 "ideal" is arithmetic: 3 round trips, the bytes that a start without prefetching fetches at the speed of the link, and the time of the same program in an unpacked tree under runc
 with everything in memory.`;
 
