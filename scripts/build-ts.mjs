@@ -6,9 +6,20 @@
 // Modules that look for files of the package may lie in src/ROOM, dist/ROOM or dist/bin:
 // always two directories below its root.
 import { spawnSync } from "node:child_process";
-import { chmodSync, copyFileSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import os from "node:os";
 import path from "node:path";
 import { rolldown } from "rolldown";
+import { writeWarmUpImage } from "./warm-up-image.mjs";
 
 const root = path.resolve(import.meta.dirname, "..");
 const dist = path.join(root, "dist");
@@ -63,10 +74,23 @@ chmodSync(path.join(built, "skim.js"), 0o755);
 rmSync(path.join(root, "dist/bin"), { recursive: true, force: true });
 renameSync(built, path.join(root, "dist/bin"));
 
-// Runs that come to nothing, but through what every start goes through. Not built for tests of the library alone, nor where the addon is missing: then there is no cache.
-const warmUps = { skim: ["run", "/nowhere/warm-up.skim"], "mount-server": [] };
-for (const [name, args] of Object.entries(warmUps))
-  spawnSync(process.execPath, [path.join(root, "dist/bin", `${name}.js`), ...args], {
+// Runs that come to nothing, but through what every start goes through, and indexing. Each adds to the cache of the one before it. Not built for tests of the
+// library alone, nor where the addon is missing: then the cache has less in it, or there is none.
+const scratch = mkdtempSync(path.join(os.tmpdir(), "skim-warm-up-"));
+try {
+  const image = path.join(scratch, "image");
+  await writeWarmUpImage(image);
+  const cacheDir = path.join(scratch, "cache");
+  warmUp("skim", ["run", "/nowhere/warm-up.skim"]);
+  warmUp("skim", ["index", `oci:${image}`, "--cache-dir", cacheDir, "-o", path.join(scratch, "warm-up.skim")]);
+  warmUp("mount-server", []);
+} finally {
+  rmSync(scratch, { recursive: true, force: true });
+}
+
+function warmUp(program, args) {
+  spawnSync(process.execPath, [path.join(root, "dist/bin", `${program}.js`), ...args], {
     stdio: "ignore",
     env: { ...process.env, SKIM_WRITE_CODE_CACHE: "1" },
   });
+}
