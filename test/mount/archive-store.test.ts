@@ -49,7 +49,7 @@ describe("an archive that was checked", () => {
     const cacheDir = await makeTempDir("proof");
     const indexed = await indexImage({ image: `oci:${path.join(dir, "image")}`, settings: { cacheDir } });
     const [note] = await notes(cacheDir);
-    const noteFile = path.join(cacheDir, "archives/checked", note!);
+    const noteFile = path.join(cacheDir, "checked-archives", note!);
     const proof = JSON.parse(await readFile(noteFile, "utf8"));
     const checked = await openArchive(indexed.archive);
     await checked.close();

@@ -134,6 +134,17 @@ describe("skim run", () => {
     expect(await containerProcesses("sleep 1000")).toEqual([]);
   });
 
+  it("says so when its mount server has died, and cleans up when the container ends", async () => {
+    const child = host.start(["run", "--id", "served", archive, "--", "sh", "-c", "echo ready; read line"]);
+    await once(child.stdout!, "data");
+    const [mounted] = await host.json<{ pid: number }[]>(["ps"]);
+    process.kill(mounted!.pid, "SIGKILL");
+    const [said] = (await once(child.stderr!, "data")) as [Buffer];
+    expect(said.toString()).toMatch(/SIGKILL.*the mount server has died/);
+    await resultOf(child, "go on\n");
+    expect(await host.leftovers()).toEqual([]);
+  });
+
   it("is undone by Ctrl-C while it still mounts", async () => {
     const fresh = await makeSkimHost();
     const child = fresh.start(sh("echo started"));

@@ -189,7 +189,7 @@ describe.each(engines)("the %s engine", (engine) => {
   async function mounted(use: (root: string, host: SkimHost) => Promise<void>): Promise<void> {
     const host = await makeSkimHost();
     const root = await makeTempDir("matrix-mount");
-    await host.ok(["mount", "--engine", engine, "--id", "matrix", image, root]);
+    await host.ok(["mount", "--engine", engine, "--prefetch", "none", "--id", "matrix", image, root]);
     try {
       await use(root, host);
     } finally {

@@ -58,8 +58,10 @@ export class WritingPlace {
     return new WritingPlace(place);
   }
 
+  /** Nothing is fetched ahead: what is counted is what a test's own calls have fetched. */
   async mount(id: string, ...options: readonly string[]): Promise<Rootfs> {
-    return await this.host.json<Rootfs>(["rootfs", "mount", this.image, "--id", id, ...options]);
+    const args = ["rootfs", "mount", this.image, "--id", id, "--prefetch", "none", ...options];
+    return await this.host.json<Rootfs>(args);
   }
 
   /** Takes it down; with `--keep-upper`, resolves to where the upper is. */
