@@ -154,11 +154,13 @@ test("a layer of another length than its descriptor says is not read", async () 
 
 test("a layer file that shrinks while it is read is an error, not a short read", async () => {
   const dir = await makeTempDir("layout");
-  const image = await writeTestImage(dir, [layer], { tag: "v1" });
+  // More than one piece.
+  const blob = randomBytes(3 << 20);
+  const image = await writeTestImage(dir, [{ tar: blob, blob }], { tag: "v1" });
   const source = openLayout(dir, ":v1");
   const digest = image.layerDigests[0]!;
   const reading = (async () => {
-    for await (const _ of source.readBlob({ digest, size: layer.blob.length })) {
+    for await (const _ of source.readBlob({ digest, size: blob.length })) {
       await truncate(blobFile(dir, digest), 100);
     }
   })();
