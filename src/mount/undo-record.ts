@@ -52,13 +52,19 @@ export async function undoRecord(
   if (record.bundle) {
     // A bundle of `skim run` is ours with what a runtime left in it; another one is the caller's but for our file.
     const ours = record.kind === "run" ? record.bundle : path.join(record.bundle, "config.json");
-    await rm(ours, { recursive: true, force: true });
+    await removeAll(ours);
   }
   for (const directory of record.madeDirectories.toReversed()) await removeIfEmpty(directory);
-  if (record.writableDirectory && !keepUpper)
-    await rm(record.writableDirectory, { recursive: true, force: true });
+  if (record.writableDirectory && !keepUpper) await removeAll(record.writableDirectory);
   await records.remove(record.id);
   return { upper: keepUpper ? overlay?.upper : undefined };
+}
+
+/** What cannot be there, because a file is where its parent was to be made, is removed. */
+async function removeAll(directory: string): Promise<void> {
+  await rm(directory, { recursive: true, force: true }).catch((error: unknown) => {
+    if (systemErrorCode(error) !== "ENOTDIR") throw error;
+  });
 }
 
 /** A directory with something in it is not only ours any more: it stays. */

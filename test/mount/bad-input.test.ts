@@ -206,6 +206,17 @@ describe("mounting refuses, and leaves nothing:", () => {
     expect(await host.leftovers()).toEqual([]);
   });
 
+  it("a cache directory below a file: its record goes too", async () => {
+    const file = path.join(dir, "no-directory");
+    await writeFile(file, "");
+    const refused = await host.run([
+      ...["rootfs", "mount", archive, "--id", "nowhere", "--cache-dir", path.join(file, "cache")],
+    ]);
+    expectRefusal(refused, "LOCAL_IO", 12, /no-directory/);
+    expect(await host.json(["ps"])).toEqual([]);
+    expect(await host.leftovers()).toEqual([]);
+  });
+
   it("a server that cannot write its log, in one line", async () => {
     const mountpoint = path.join(dir, "unlogged");
     await mkdir(mountpoint);
