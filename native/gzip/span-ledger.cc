@@ -51,6 +51,13 @@ void SpanLedger::closeOpen(uint64_t compressedEnd) {
     side_.run(0, [this] { digests_.push_back(openHash_.finish()); });
   } else if (!pending_.empty() && pending_.back().span == closed_.size()) {
     pending_.pop_back();
+  } else {
+    // Its window may be complete already: it ended with its member. The next span that is opened gets its number, and must not get its window.
+    side_.run(0, [this, span = closed_.size()] {
+      if (storedWindows_.empty() || storedWindows_.back().span != span) return;
+      windows_.resize(storedWindows_.back().offset);
+      storedWindows_.pop_back();
+    });
   }
   open_ = SpanRecord{};
   open_.uncompressedOffset = offset;

@@ -24,8 +24,8 @@ import type { ImageSource } from "../registry/image-source.js";
 import { ArrivedPieces } from "./arrived-pieces.js";
 import type { ContentArchive, ContentLayer } from "./content-archive.js";
 import type { ContentCounter } from "./counters.js";
+import { isDamage, lateError, nobodyWaits, SpanDamage, SpanLost, unexpectedError } from "./fetch-failures.js";
 import { compressedRange, nextRestart, type PlannedRun } from "./fetch-plan.js";
-import { isDamage, SpanDamage, SpanLost } from "./span-damage.js";
 import type { SpanStore } from "./span-store.js";
 import type { Traffic, Urgency } from "./traffic.js";
 import { Watchdog } from "./watchdog.js";
@@ -111,7 +111,9 @@ export class FetchRun {
     this.sequence = sequence;
     this.#options = options;
     this.#position = plan.start;
-    this.#watchdog = new Watchdog(options.readDeadlineMs, () => this.cancel(this.#late()));
+    this.#watchdog = new Watchdog(options.readDeadlineMs, () =>
+      this.cancel(lateError(this.layer, this.#position, options.readDeadlineMs)),
+    );
   }
 
   get position(): number {
@@ -192,7 +194,7 @@ export class FetchRun {
         }
       }
     } catch (error) {
-      this.#failure = isSkimError(error) ? error : this.#unexpected(error);
+      this.#failure = isSkimError(error) ? error : unexpectedError(this.layer, error);
       this.#fail(end, this.#failure);
     } finally {
       this.#watchdog.stop();
@@ -244,11 +246,12 @@ export class FetchRun {
     counters.add("fetch_requests_total");
     const transfer = traffic.link.begin();
     this.#arrive(false);
+    const abandoned = new AbortController();
     const pieces = source.readBlob(
       { digest, size: compressedBytes },
       {
         range: compressedRange(archive, restart, end),
-        signal: this.#abort.signal,
+        signal: AbortSignal.any([this.#abort.signal, abandoned.signal]),
         afterDamage,
         // A run that fetches a whole layer, or has to wait for others, may take long; the watchdog sees to it that it gets on.
         ...(toNextRestart || this.#unwaited ? {} : { deadlineMs: readDeadlineMs }),
@@ -264,6 +267,10 @@ export class FetchRun {
     try {
       await this.#decode(arrived, decoder, restart);
       transfer.end();
+    } catch (error) {
+      // Whatever else is on its way must not be waited for.
+      abandoned.abort(error);
+      throw error;
     } finally {
       await arrived.close();
     }
@@ -375,25 +382,4 @@ export class FetchRun {
       "bytes from the registry are not those of the layer",
     );
   }
-
-  #late(): SkimError {
-    const { readDeadlineMs } = this.#options;
-    const span = this.#position - this.layer.spanFirst;
-    return new SkimError(
-      "DEADLINE_EXCEEDED",
-      `span ${span} of layer ${this.layer.digest}: not fetched within ${readDeadlineMs} ms; check the registry and the network`,
-    );
-  }
-
-  #unexpected(cause: unknown): SkimError {
-    return new SkimError(
-      "INTERNAL",
-      `layer ${this.layer.digest} cannot be fetched: ${describeError(cause)}`,
-      { cause },
-    );
-  }
-}
-
-function nobodyWaits(): SkimError {
-  return new SkimError("CANCELLED", "fetching from the registry: nobody waits for it any more");
 }

@@ -44,7 +44,7 @@ export type ReplaySource = "profile" | "start-set" | "nothing";
 export interface Replayed {
   from: ReplaySource;
   spans: number;
-  /** From the mount's beginning until all of them were there; undefined before. */
+  /** From the mount's beginning until all of them were there; undefined before, and where they could not be had. */
   ms?: number;
 }
 
@@ -98,11 +98,17 @@ export function startFetchAhead({
   const replay = async (from: ReplaySource, spans: readonly number[]) => {
     if (spans.length === 0) return;
     for (const span of spans) known.add(span);
+    delete replayed.ms;
     replayed.from = from;
     replayed.spans = known.size;
-    const { requests, spans: fetched, compressedBytes } = await content.prefetch(spans, ended.signal);
+    const {
+      requests,
+      spans: fetched,
+      compressedBytes,
+      failure,
+    } = await content.prefetch(spans, ended.signal);
     const ms = Math.round(performance.now() - begunAt);
-    replayed.ms = ms;
+    if (!failure && !ended.signal.aborted) replayed.ms = ms;
     logger.info(
       { from, spans: spans.length, fetched, compressedBytes, requests, ms },
       "prefetched for the start",

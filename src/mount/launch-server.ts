@@ -62,8 +62,9 @@ export async function launchServer(options: LaunchOptions): Promise<LaunchedServ
     return { identity, exited, detach };
   } catch (error) {
     const identity = child.pid === undefined ? undefined : identifyProcess(child.pid);
-    if (identity && child.exitCode === null) signalProcess(identity, "SIGKILL");
-    if (child.pid !== undefined && child.exitCode === null) await exited;
+    const isRunning = child.pid !== undefined && child.exitCode === null && child.signalCode === null;
+    if (identity && isRunning) signalProcess(identity, "SIGKILL");
+    if (isRunning) await exited;
     throw error;
   }
 }

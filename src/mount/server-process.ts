@@ -35,7 +35,7 @@ export const serverProgram = path.resolve(import.meta.dirname, "../../dist/bin/m
 export function takeServerProcess(): ChildProcess {
   const child = waiting;
   waiting = undefined;
-  if (!child?.connected) return spawnServer();
+  if (!child?.connected || child.exitCode !== null || child.signalCode !== null) return spawnServer();
   child.ref();
   child.channel?.ref();
   return child;

@@ -1,5 +1,5 @@
 import zlib from "node:zlib";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, test } from "vitest";
 import { Compression } from "../../src/native/binding.js";
 import { loadNative } from "../../src/native/load.js";
 import {
@@ -54,6 +54,27 @@ describe("what follows the last gzip member", () => {
   ])("is refused where it begins like a member and is none: %s", async (_, tail) => {
     await expect(scan("gzip", Buffer.concat([member, tail]))).rejects.toEqual(corrupt(/near byte \d+/));
   });
+});
+
+test("a window that is complete before its span has a byte is nobody's: the span never comes to be", async () => {
+  // A cut behind the flush, and then the member ends with an empty block.
+  const flushed = await new Promise<Buffer>((resolve, reject) => {
+    const gzip = zlib.createGzip();
+    const pieces: Buffer[] = [];
+    gzip.on("data", (piece: Buffer) => pieces.push(piece)).on("error", reject);
+    gzip.on("end", () => resolve(Buffer.concat(pieces)));
+    gzip.write(data.subarray(0, 70_000), () => gzip.flush(zlib.constants.Z_FULL_FLUSH, () => gzip.end()));
+  });
+  const members = [flushed, zlib.gzipSync(data.subarray(70_000, 100_000))];
+  for (const blob of [flushed, Buffer.concat(members), Buffer.concat([flushed, ...members])]) {
+    for (const pieceBytes of [1, 65536]) {
+      const scanned = await scan("gzip", blob, { pieceBytes });
+      for (const { record } of scanned.spans) {
+        if (record[12] === 1) expect(record.subarray(32, 48).equals(Buffer.alloc(16))).toBe(true);
+      }
+      await expectAllSpans(scanned);
+    }
+  }
 });
 
 describe("a damaged layer", () => {
