@@ -15,8 +15,8 @@ import type { Traffic, Urgency } from "./traffic.js";
 
 /** Compressed bytes of a request. Long ones cost a registry least; they are held back by not being read, so their length is in nobody's way. */
 const requestBytesMax = 64 * 1024 * 1024;
-/** One inflates while the other waits for the network. */
-const requestsAtOnce = 2;
+/** What is under way when somebody comes is in his way. */
+const requestsAtOnce = 1;
 /** At full speed, where nobody else is there: as many as inflate side by side. */
 const requestsAtOnceAhead = 4;
 const requestBytesMaxAhead = 8 * 1024 * 1024;

@@ -117,8 +117,18 @@ export class Prefetcher {
           signal,
         );
     };
+    if (unwaited.urgency === "fill") await this.#stillness(unwaited, signal);
     if (!isBounded) await fetch();
     else await this.#traffic.request(compressedBytes, fetch, signal);
+  }
+
+  /** Waits until nobody is in the way of a fill, and its pace allows it: what has been asked for comes, as far as the sockets' buffers take it. */
+  async #stillness({ pace }: UnwaitedRun, signal: AbortSignal): Promise<void> {
+    for (let pauseMs = pace?.(0) ?? 0; ; ) {
+      await this.#traffic.turn(() => "fill", signal, pauseMs);
+      pauseMs = pace?.(0) ?? 0;
+      if (pauseMs === 0) return;
+    }
   }
 
   /** The next request's spans, ascending and without gap, which are taken out of `pending`. */

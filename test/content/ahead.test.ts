@@ -202,6 +202,25 @@ test("a fill with a rate takes no more than its rate, and can be ended while it 
   expect(pieces).toBe(2);
 });
 
+test("a fill asks for nothing while a reader waits", async () => {
+  const { archive, source, content } = await open([plainBlob(sampleBytes(2 * megabyte))], { cacheDir });
+  const gate = new Gate();
+  source.faults.before = () => gate.opened;
+  const read = readFile(content, wholeLayer(archive), 0, 100);
+  await expect.poll(() => source.requests.length).toBe(1);
+  for (const how of [{ idle: true }, { bytesPerSecond: 1e9 }, {}]) {
+    const stop = new AbortController();
+    const fill = content.fill({ urgency: "fill", signal: stop.signal, ...how });
+    for (let turn = 0; turn < 50; turn++) await new Promise(setImmediate);
+    expect(source.requests).toHaveLength(1);
+    stop.abort();
+    await fill;
+  }
+  gate.open();
+  await read;
+  expect(await content.fill({ urgency: "fill", signal: never })).toMatchObject({ presentSpans: 32 });
+});
+
 test("a fill says what the registry failed with, and one that persists does not", async () => {
   const { source, content } = await open([plainBlob(sampleBytes(megabyte))], { cacheDir });
   source.faults.before = () => {
