@@ -138,11 +138,10 @@ void Scanner::noteBlock() {
   const bool due = ledger_->openLength() >= spanBytes_;
   const bool better = ledger_->openLength() == 0 && ledger_->openRestart() == Restart::none;
   if (!due && !better) return;
-  std::array<uint8_t, windowBytesMax> window;
-  const size_t windowLength = gzip_->copyWindow(window);
+  std::vector<uint8_t> window(windowBytesMax);
+  window.resize(gzip_->copyWindow(std::span<uint8_t, windowBytesMax>(window)));
   const unsigned startBit = gzip_->startBit();
-  ledger_->cutAtBlock(position_, startBit == 0 ? position_ : position_ - 1, startBit,
-                     std::make_unique<WindowProbe>(Bytes(window).first(windowLength), startBit, lastByte_));
+  ledger_->cutAtBlock(position_, startBit == 0 ? position_ : position_ - 1, startBit, lastByte_, std::move(window));
 }
 
 void Scanner::noteMember() {

@@ -24,7 +24,7 @@ class SideThread {
   SideThread(const SideThread&) = delete;
   SideThread& operator=(const SideThread&) = delete;
 
-  // Does `task`, now or later, behind all tasks before it. What it uses must stay as it is until `drain`. `workBytes`: it takes as long as hashing so
+  // Does `task`, now or later, behind all tasks before it; waits where too many are waiting. What it uses must stay as it is until `drain`. `workBytes`: it takes as long as hashing so
   // many bytes.
   void run(size_t workBytes, Task task);
 
