@@ -2,7 +2,6 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { parseByteAmount } from "../base/byte-amount.js";
 import type { BackgroundFillMode, FetchAheadOptions, PrefetchMode } from "../mount/fetch-ahead.js";
 
-/** As prefetchModes; that module is not loaded for the sake of a help text. */
 const modes: readonly PrefetchMode[] = ["auto", "start-set", "none"];
 
 export interface FetchAheadCommandOptions {

@@ -8,19 +8,17 @@ import type { Logger } from "../base/logger.js";
 import type { Presence } from "../content/background-fill.js";
 import type { Content } from "../content/content.js";
 import { addToProfiles, readProfiles } from "../profile/profile-store.js";
-import { chooseProfile, profileOf, spansOf } from "../profile/start-profile.js";
+import { chooseProfile, isSameCommand, profileOf, spansOf } from "../profile/start-profile.js";
 import { StartRecorder } from "../profile/start-recorder.js";
 import { commandLine } from "../runtime/oci-spec.js";
 import { startCommand } from "./start-command.js";
-
-export const prefetchModes = ["auto", "start-set", "none"] as const;
 
 /**
  * - auto: the recorded start profile, where there is none the start set of the archive.
  * - start-set: the start set, whatever was recorded.
  * - none: nothing, and no read-ahead either; only what is read is fetched.
  */
-export type PrefetchMode = (typeof prefetchModes)[number];
+export type PrefetchMode = "auto" | "start-set" | "none";
 
 /** "idle": while nobody reads. A number: always, that many compressed bytes a second. Either gives way to readers. */
 export type BackgroundFillMode = "off" | "idle" | number;
@@ -120,7 +118,7 @@ export function startFetchAhead({
   else if (mode !== "none") {
     const own = ownCommandOf(archive);
     if (!command || command[0] === own[0]) void replay("start-set", [...(archive.startSpans ?? [])]);
-    if (command && !isSame(command, own))
+    if (command && !isSameCommand(command, own))
       void findStartSet(archive, content, command, ended.signal).then(
         (spans) => replay("start-set", spans),
         (error: unknown) => logger.info({ error: describeError(error) }, "no start set was found"),
@@ -149,10 +147,6 @@ function commandOf(archive: Archive, { command }: FetchAheadOptions): readonly s
 
 function ownCommandOf({ config }: Archive): readonly string[] {
   return [...config.entrypoint, ...config.cmd];
-}
-
-function isSame(a: readonly string[], b: readonly string[]): boolean {
-  return a.length === b.length && a.every((word, position) => word === b[position]);
 }
 
 function profiledSpans(

@@ -158,7 +158,7 @@ export function mergeProfiles(before: StartProfile, after: StartProfile): StartP
 export function addProfiles(profiles: ImageProfiles, added: readonly StartProfile[]): ImageProfiles {
   const merged = [...profiles.profiles];
   for (const profile of added) {
-    const at = merged.findIndex(({ command }) => isSame(command, profile.command));
+    const at = merged.findIndex(({ command }) => isSameCommand(command, profile.command));
     if (at < 0) merged.push(profile);
     else merged[at] = mergeProfiles(merged[at]!, profile);
   }
@@ -177,7 +177,7 @@ export function chooseProfile(
   if (!command) return profiles.toSorted((a, b) => b.runs - a.runs)[0];
   const ranked = profiles
     .map((profile) => ({ profile, common: commonLength(profile.command, command) }))
-    .filter(({ profile, common }) => common > 0 || isSame(profile.command, command))
+    .filter(({ profile, common }) => common > 0 || isSameCommand(profile.command, command))
     .sort((a, b) => b.common - a.common || a.profile.command.length - b.profile.command.length);
   return ranked[0]?.profile;
 }
@@ -204,7 +204,7 @@ function inOrder(reads: readonly ProfileRead[]): ProfileRead[] {
   return reads.toSorted((a, b) => a.ms - b.ms);
 }
 
-function isSame(a: readonly string[], b: readonly string[]): boolean {
+export function isSameCommand(a: readonly string[], b: readonly string[]): boolean {
   return a.length === b.length && commonLength(a, b) === a.length;
 }
 
