@@ -3,7 +3,7 @@
  * aborted the reason of its signal; nothing is logged unless a logger is handed in. Functions that mount need root.
  *
  *     const { archive } = await indexImage({ image: "docker.io/library/debian:12" });
- *     const rootfs = await mountRootfs({ image: archive, id: "job-1", directories: [{ path: "/workspace" }] });
+ *     const rootfs = await mountRootfs({ image: archive, id: "job-1", dirs: [{ path: "/workspace" }] });
  *     ... // give rootfs.merged to a runtime
  *     await umountRootfs("job-1");
  */
@@ -29,7 +29,7 @@ export {
   type UmountOptions,
   umountImage,
 } from "./mount/mount-image.js";
-export { type ListedMount, listMounts, type MountStats } from "./mount/mount-stats.js";
+export { type ImageStats, type ListedMount, listMounts } from "./mount/mount-stats.js";
 export {
   type MountedRootfs,
   type MountRootfsOptions,

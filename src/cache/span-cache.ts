@@ -40,7 +40,7 @@ export class SpanCache {
   readonly #cacheDir: string;
   readonly #logger: Logger;
   readonly #retryAfterMs: number;
-  readonly #layers = new Map<string, LayerCache>();
+  readonly #layers = new Map<string, { readonly cache: LayerCache; users: number }>();
   readonly #timers: readonly NodeJS.Timeout[];
   readonly #options: SpanCacheOptions;
   #closed = false;
@@ -63,13 +63,16 @@ export class SpanCache {
     ];
   }
 
-  /** The cache of a layer: the same object for the same digest and spans. Two file descriptors from its first use on, until `close`. */
+  /**
+   * The cache of a layer: the same object for the same digest and spans. Two file descriptors from its first use on, until `close`, or until everybody who
+   * has got it has released it.
+   */
   layer(layer: CachedLayer): LayerCache {
     const layout = layoutOf(layer);
     const key = `${layer.digest}/${layout.toString("hex")}`;
     let found = this.#layers.get(key);
     if (!found) {
-      found = new LayerCache(this.#cacheDir, layer, layout, {
+      const cache = new LayerCache(this.#cacheDir, layer, layout, {
         logger: this.#logger,
         native: loadNative(),
         retryAfterMs: this.#retryAfterMs,
@@ -79,20 +82,31 @@ export class SpanCache {
         onWritten: (bytes) => this.#options.onWritten?.(bytes, false),
         onFull: () => this.#options.onWritten?.(0, true),
       });
+      found = { cache, users: 0 };
       this.#layers.set(key, found);
-      if (this.#closed) void found.close();
+      if (this.#closed) void cache.close();
     }
-    return found;
+    found.users++;
+    return found.cache;
+  }
+
+  /** Gives back what `layer` gave. Waits for reads and writes under way where nobody else has it. */
+  async release(layer: LayerCache): Promise<void> {
+    for (const [key, found] of this.#layers) {
+      if (found.cache !== layer || --found.users > 0) continue;
+      this.#layers.delete(key);
+      await layer.close();
+    }
   }
 
   /** See LayerCache.releaseStale. Done every few seconds anyway. */
   releaseStale(): void {
-    for (const layer of this.#layers.values()) layer.releaseStale();
+    for (const { cache } of this.#layers.values()) cache.releaseStale();
   }
 
   /** See LayerCache.recordUse. Done every minute anyway. */
   async recordUse(): Promise<void> {
-    await Promise.all([...this.#layers.values()].map((layer) => layer.recordUse()));
+    await Promise.all([...this.#layers.values()].map(({ cache }) => cache.recordUse()));
   }
 
   /** Writes nothing for so long: others need the disk. What is fetched meanwhile is served without. */
@@ -109,6 +123,6 @@ export class SpanCache {
   async close(): Promise<void> {
     this.#closed = true;
     for (const timer of this.#timers) clearInterval(timer);
-    await Promise.all([...this.#layers.values()].map((layer) => layer.close()));
+    await Promise.all([...this.#layers.values()].map(({ cache }) => cache.close()));
   }
 }

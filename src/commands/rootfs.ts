@@ -88,7 +88,7 @@ export function rootfsRequest(image: string, options: RootfsCommandOptions, cont
     logger: context.logger,
     logLevel: serverLogLevel(context),
     signal: context.signal,
-    directories: options.dir ?? [],
+    dirs: options.dir ?? [],
     tmpfsUpper: options.tmpfsUpper ?? false,
     ...(options.upper ? { upper: options.upper } : {}),
     ...(options.platform ? { platform: options.platform } : {}),

@@ -12,6 +12,7 @@ import { type Logger, silentLogger } from "../base/logger.js";
 import type { Counters } from "../base/metrics.js";
 import type { Settings } from "../base/settings.js";
 import type { FilesListener } from "../cache/layer-cache.js";
+import { MemoryCache } from "../cache/memory-cache.js";
 import type { SpanCache } from "../cache/span-cache.js";
 import type { NativeBinding } from "../native/binding.js";
 import { CallScope } from "../registry/call-scope.js";
@@ -34,13 +35,26 @@ export interface ContentOptions {
   readonly archive: ContentArchive;
   /** Not closed by content: it may serve others. */
   readonly source: Pick<ImageSource, "readBlob">;
-  /** Undefined: nothing is kept on disk. Content takes it over, and closes it. */
+  /** Undefined: nothing is kept on disk. Not closed by content, but what content has opened of it. */
   readonly cache: SpanCache | undefined;
   readonly native: Pick<NativeBinding, "decoderOpen" | "decoderWrite" | "decoderNext" | "decoderNextStored">;
   readonly settings: Pick<Settings, "readDeadlineMs" | "memoryCacheBytes">;
   readonly logger?: Logger;
   /** False: nothing but what a read needs, or is asked for by name, is fetched. */
   readonly readAhead?: boolean;
+  /** Default: its own. */
+  readonly shared?: SharedContentParts;
+}
+
+/** What images that one process serves have in common: one link, and one limit of memory. */
+export interface SharedContentParts {
+  readonly traffic: Traffic;
+  readonly memory: MemoryCache;
+}
+
+/** `memoryCacheBytes`: of all images together. */
+export function createSharedContentParts(memoryCacheBytes: number): SharedContentParts {
+  return { traffic: new Traffic(), memory: new MemoryCache(memoryCacheBytes) };
 }
 
 export interface ReadRequest {
@@ -96,7 +110,7 @@ export interface Content {
   inFlight(): FetchInFlight[];
   /** Checks all spans of the image in the disk cache, and on request those that are not there against the registry. */
   verifyAll(options?: VerifyOptions): Promise<VerifyReport>;
-  /** Fails reads under way with CANCELLED, waits for fetches and writes to end, and closes the cache. May be called twice. */
+  /** Fails reads under way with CANCELLED, waits for fetches and writes to end, and lets go of the cache. May be called twice. */
   close(): Promise<void>;
 }
 
@@ -119,8 +133,8 @@ class ImageContent implements Content {
     const { archive, cache, source, native, settings, logger = silentLogger } = options;
     const { readDeadlineMs, memoryCacheBytes } = settings;
     const { counters } = this;
-    const store = new SpanStore({ archive, cache, memoryCacheBytes, counters });
-    const traffic = new Traffic();
+    const { traffic, memory } = options.shared ?? createSharedContentParts(memoryCacheBytes);
+    const store = new SpanStore({ archive, cache, memory: memory.part(), counters });
     const fetcher = new SpanFetcher({
       ...{ archive, source, native, store, counters, logger, traffic, readDeadlineMs },
     });

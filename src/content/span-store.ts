@@ -5,7 +5,7 @@
 import type { Counters } from "../base/metrics.js";
 import { Semaphore } from "../base/semaphore.js";
 import type { FilesListener, LayerCache } from "../cache/layer-cache.js";
-import { MemoryCache } from "../cache/memory-cache.js";
+import type { MemoryPart } from "../cache/memory-cache.js";
 import type { SpanCache } from "../cache/span-cache.js";
 import type { CacheHandle } from "../native/binding.js";
 import type { ContentArchive, ContentLayer } from "./content-archive.js";
@@ -20,13 +20,13 @@ const writesAtOnce = 2;
 export interface SpanStoreOptions {
   readonly archive: ContentArchive;
   readonly cache: SpanCache | undefined;
-  readonly memoryCacheBytes: number;
+  readonly memory: MemoryPart;
   readonly counters: Counters<ContentCounter>;
 }
 
 export class SpanStore {
   readonly #options: SpanStoreOptions;
-  readonly #memory: MemoryCache;
+  readonly #memory: MemoryPart;
   /** By the layer's first span: layers that are the same blob share theirs. */
   readonly #layerCaches = new Map<number, LayerCache>();
   readonly #writing = new Map<number, Uint8Array>();
@@ -36,7 +36,7 @@ export class SpanStore {
 
   constructor(options: SpanStoreOptions) {
     this.#options = options;
-    this.#memory = new MemoryCache(options.memoryCacheBytes);
+    this.#memory = options.memory;
   }
 
   /** Fills `part.into` where that needs no waiting, and says from where. */
@@ -150,11 +150,13 @@ export class SpanStore {
     while (this.#writes.size > 0) await Promise.all(this.#writes);
   }
 
-  /** Lets go of memory and closes the disk cache. */
+  /** Lets go of memory, and of its layers in the disk cache. */
   async close(): Promise<void> {
     await this.drain();
     this.#memory.clear();
-    await this.#options.cache?.close();
+    const layers = [...this.#layerCaches.values()];
+    this.#layerCaches.clear();
+    await Promise.all(layers.map((layer) => this.#options.cache?.release(layer)));
   }
 
   async #loadFromDisk(layer: ContentLayer, span: number): Promise<Uint8Array | "damaged" | "absent"> {

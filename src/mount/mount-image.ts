@@ -148,7 +148,7 @@ async function umountUnrecorded(
 export function newRecord(given: {
   id: string;
   kind: MountRecord["kind"];
-  opened: OpenedImage;
+  opened: Pick<OpenedImage, "source" | "archiveFile">;
   lower: string;
   settings: Settings;
 }): MountRecord {

@@ -16,8 +16,8 @@ const processSchema = z.object({ pid: z.number().int(), startTicks: z.number() }
 const recordSchema = z.object({
   recordVersion: z.literal(1),
   id: z.string(),
-  /** What made it: `skim mount`, `skim rootfs mount`, `skim bundle` or `skim run`. */
-  kind: z.enum(["mount", "rootfs", "bundle", "run"]),
+  /** What made it: `skim mount`, `skim rootfs mount`, `skim bundle` or `skim run`; `image` is what several of them share in a daemon. */
+  kind: z.enum(["mount", "rootfs", "bundle", "run", "image"]),
   reference: z.string(),
   archive: z.string(),
   /** Where the FUSE filesystem is mounted. */
@@ -30,6 +30,10 @@ const recordSchema = z.object({
   owner: processSchema.optional(),
   /** Mounted as a whole, and meant to outlive the process that mounted it. Never set for `skim run`. */
   complete: z.boolean().optional(),
+  /** The record of kind `image` that has `lower`. Whoever undoes this one leaves it alone. */
+  sharedImage: z.string().optional(),
+  /** Of the request that made it: one that is sent again, for its answer was lost, finds what it made. */
+  requestToken: z.string().optional(),
   /** Directories that were made for this and go with it, innermost last. */
   madeDirectories: z.array(z.string()),
   /** As src/overlay needs it to undo the overlay, with the options it is mounted with and their reasons. */

@@ -4,18 +4,18 @@ import type { OverlayOption } from "../overlay/mount-options.js";
 import type { OverlayMount } from "../overlay/overlay-mount.js";
 import { callControlSocket } from "./control-socket.js";
 import { type MountRecord, MountRecords } from "./mount-record.js";
-import type { MountStats } from "./mount-server.js";
 import { isRunning } from "./process-identity.js";
+import type { ImageStats } from "./serve-image.js";
 
-export type { MountStats };
+export type { ImageStats };
 
 /** Throws NOT_FOUND where no server of that id answers. */
-export async function readStats(records: MountRecords, id: string): Promise<MountStats> {
+export async function readStats(records: MountRecords, id: string): Promise<ImageStats> {
   const reply = await callControlSocket(records.socketFile(id), { operation: "stats" });
   if (!reply)
     throw new SkimError("NOT_FOUND", `no mount server answers for ${id}; skim ps lists what is mounted`);
   reply.disconnect();
-  return reply.answer as unknown as MountStats;
+  return reply.answer as unknown as ImageStats;
 }
 
 export interface ListedMount {

@@ -8,11 +8,11 @@
 import { mkdir, rm } from "node:fs/promises";
 import path from "node:path";
 import type { Archive } from "../archive/archive.js";
-import { SkimError } from "../base/errors.js";
+import { invariant, SkimError } from "../base/errors.js";
 import { silentLogger } from "../base/logger.js";
 import { resolveSettings, type Settings } from "../base/settings.js";
 import { loadNative } from "../native/load.js";
-import { mountOverlay } from "../overlay/overlay-mount.js";
+import { mountOverlay, type OverlayBinding, type OverlayMount } from "../overlay/overlay-mount.js";
 import type { SeedDirectory } from "../overlay/seed-directory.js";
 import { imageDirectories } from "./image-directories.js";
 import { type OpenedImage, openImageOrArchive } from "./image-or-archive.js";
@@ -31,7 +31,7 @@ export interface MountRootfsOptions extends Omit<MountImageOptions, "directory" 
   /** Where the merged view is mounted; default: a directory of ours. */
   readonly merged?: string;
   /** Directories that must be there, besides proc, sys, dev and tmp. */
-  readonly directories?: readonly SeedDirectory[];
+  readonly dirs?: readonly SeedDirectory[];
   /** Directories of the caller's making that go with the rootfs, if they are empty then. */
   readonly ownDirectories?: readonly string[];
 }
@@ -79,11 +79,11 @@ export async function holdRootfs(
   const records = new MountRecords(settings.runDir);
   const opened = await openImageOrArchive(options.image, options);
   try {
-    const { record, places } = planRootfs(options, opened, settings);
+    const record = planRootfs(options, opened, settings);
     await sweepAbandoned(records, options.logger ?? silentLogger);
     await records.create(record);
     try {
-      await mkdir(places.lower, { recursive: true, mode: 0o700 });
+      await mkdir(record.lower, { recursive: true, mode: 0o700 });
       const server = await launchServer({
         ...serverOptions(record, opened, options, settings),
         undoArguments: ["rootfs", "umount", record.id, "--force"],
@@ -92,18 +92,9 @@ export async function holdRootfs(
       record.server = server.identity;
       await records.update(record);
       const needed = (await prepare?.({ archive: opened.archive, lower: record.lower })) ?? [];
-      const overlay = await mountOverlay({
-        lower: record.lower,
-        image: imageDirectories(opened.archive),
-        manifestDigest: opened.archive.identity.manifestDigest,
-        rootDir: places.writable,
-        merged: places.merged,
-        directories: [...(options.directories ?? []), ...needed],
-        tmpfsUpper: options.tmpfsUpper ?? false,
-        native: loadNative(),
-        logger: options.logger ?? silentLogger,
-        ...(options.upper ? { upper: path.resolve(options.upper) } : {}),
-        ...(options.signal ? { signal: options.signal } : {}),
+      const overlay = await stackRootfs(record, opened.archive, loadNative(), {
+        ...options,
+        dirs: [...(options.dirs ?? []), ...needed],
       });
       record.overlay = overlay;
       await records.update(record);
@@ -119,28 +110,54 @@ export async function holdRootfs(
   }
 }
 
-function planRootfs(options: MountRootfsOptions, opened: OpenedImage, settings: Settings) {
+/** Says where everything of a rootfs will be. Its image is mounted at `lower`, below its own directory where that is not given. */
+export function planRootfs(
+  options: MountRootfsOptions,
+  opened: Omit<OpenedImage, "archive">,
+  settings: Settings,
+  lower?: string,
+): MountRecord {
   // 0700 above lower and merged: the image may hold setuid programs that users of this host must not reach.
   const top = path.join(settings.runDir, "rootfs", options.id);
-  const places = {
-    lower: path.join(top, "lower"),
-    merged: path.resolve(options.merged ?? path.join(top, "merged")),
-    writable: path.join(settings.cacheDir, "rootfs", options.id),
-  };
+  const ownLower = path.join(top, "lower");
+  const merged = path.resolve(options.merged ?? path.join(top, "merged"));
   const kind = options.kind ?? "rootfs";
-  const record: MountRecord = {
-    ...newRecord({ id: options.id, kind, opened, lower: places.lower, settings }),
+  return {
+    ...newRecord({ id: options.id, kind, opened, lower: lower ?? ownLower, settings }),
     madeDirectories: [
       ...(options.ownDirectories ?? []),
       top,
-      places.lower,
-      ...(options.merged ? [] : [places.merged]),
+      ...(lower === undefined ? [ownLower] : []),
+      ...(options.merged ? [] : [merged]),
     ],
-    merged: places.merged,
-    writableDirectory: places.writable,
+    merged,
+    writableDirectory: path.join(settings.cacheDir, "rootfs", options.id),
     upperGiven: options.upper !== undefined,
   };
-  return { record, places };
+}
+
+/** The overlay of a rootfs whose image is mounted. Throws as mountOverlay does. */
+export async function stackRootfs(
+  record: MountRecord,
+  archive: Archive,
+  native: OverlayBinding,
+  options: Pick<MountRootfsOptions, "dirs" | "upper" | "tmpfsUpper" | "logger" | "signal">,
+): Promise<OverlayMount> {
+  const { merged, writableDirectory } = record;
+  invariant(merged && writableDirectory, "the record of a rootfs says where it is mounted");
+  return await mountOverlay({
+    lower: record.lower,
+    image: imageDirectories(archive),
+    manifestDigest: archive.identity.manifestDigest,
+    rootDir: writableDirectory,
+    merged,
+    directories: options.dirs ?? [],
+    tmpfsUpper: options.tmpfsUpper ?? false,
+    native,
+    logger: options.logger ?? silentLogger,
+    ...(options.upper ? { upper: path.resolve(options.upper) } : {}),
+    ...(options.signal ? { signal: options.signal } : {}),
+  });
 }
 
 export interface UmountRootfsOptions extends UmountOptions {

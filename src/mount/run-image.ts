@@ -13,7 +13,7 @@ import { runContainer } from "../runtime/container.js";
 import { requireRuntime } from "../runtime/runtime-command.js";
 import { type ContainerOptions, planContainer } from "./container-plan.js";
 import { type MountRecord, MountRecords, newMountId } from "./mount-record.js";
-import { type MountStats, readStats } from "./mount-stats.js";
+import { type ImageStats, readStats } from "./mount-stats.js";
 import { holdRootfs, type MountRootfsOptions } from "./rootfs.js";
 import { undoRecord } from "./undo-record.js";
 
@@ -33,7 +33,7 @@ export interface RanImage {
   readonly mountMs: number;
   readonly totalMs: number;
   /** What was served and fetched; undefined when the mount server had died. */
-  readonly stats: MountStats | undefined;
+  readonly stats: ImageStats | undefined;
 }
 
 /** Runs an image. Standard streams are this process's. Throws what mounting throws, and RUNTIME_FAILED; then nothing is left. */

@@ -5,11 +5,13 @@
 import { rm, rmdir } from "node:fs/promises";
 import path from "node:path";
 import { describeError, SkimError, systemErrorCode } from "../base/errors.js";
+import { haltAt } from "../base/halt.js";
 import type { Logger } from "../base/logger.js";
+import { findMountHolders } from "../fuse/mount-holders.js";
 import { findMount } from "../fuse/mount-table.js";
 import { MNT_DETACH, UMOUNT_NOFOLLOW } from "../fuse/umount-flags.js";
 import { loadNative } from "../native/load.js";
-import type { OverlayMount } from "../overlay/overlay-mount.js";
+import type { OverlayBinding, OverlayMount } from "../overlay/overlay-mount.js";
 import { overlaysIn } from "../overlay/overlay-table.js";
 import { unmountOverlay } from "../overlay/overlay-unmount.js";
 import { destroyContainer } from "../runtime/container.js";
@@ -25,6 +27,8 @@ export interface UndoOptions {
   readonly force?: boolean;
   /** Leave the writable layer. */
   readonly keepUpper?: boolean;
+  /** What mounts and unmounts; default: this process. One that serves mounts has others do it. */
+  readonly native?: OverlayBinding;
 }
 
 /** Resolves to the upper dir where it was kept. Throws IN_USE naming who uses it, unless told to `force`. */
@@ -36,28 +40,49 @@ export async function undoRecord(
   if (record.container) await destroyContainer(record.container);
   const overlay = record.overlay as OverlayMount | undefined;
   const keepUpper = options.keepUpper === true || record.upperGiven === true;
+  const native = options.native ?? loadNative();
   if (overlay) {
     const lazy = options.force ?? false;
-    await unmountOverlay(overlay, { native: loadNative(), keepUpper, lazy });
+    await unmountOverlay(overlay, { native, keepUpper, lazy });
   } else if (record.merged && record.writableDirectory) {
     // What was mounted, and then there was no time to write it down: the overlay, and the tmpfs that holds its upper. What somebody else
     // has at the place where ours was to be stays.
     const { merged, lower } = record;
     const stacked = overlaysIn().some((entry) => entry.mountpoint === merged && entry.lower === lower);
-    if (stacked) await loadNative().umount(merged, MNT_DETACH | UMOUNT_NOFOLLOW);
+    if (stacked) await native.umount(merged, MNT_DETACH | UMOUNT_NOFOLLOW);
     const tmpfs = path.join(record.writableDirectory, "tmpfs");
-    if (findMount(tmpfs)) await loadNative().umount(tmpfs, MNT_DETACH | UMOUNT_NOFOLLOW);
+    if (findMount(tmpfs)) await native.umount(tmpfs, MNT_DETACH | UMOUNT_NOFOLLOW);
   }
-  await stopServer(records, record, options);
+  haltAt("overlay-undone");
+  if (record.sharedImage === undefined) await stopServer(records, record, options);
+  else if (record.kind === "mount") await unmountBound(record, native, options);
   if (record.bundle) {
     // A bundle of `skim run` is ours with what a runtime left in it; another one is the caller's but for our file.
     const ours = record.kind === "run" ? record.bundle : path.join(record.bundle, "config.json");
     await removeAll(ours);
   }
   for (const directory of record.madeDirectories.toReversed()) await removeIfEmpty(directory);
+  haltAt("directories-removed");
   if (record.writableDirectory && !keepUpper) await removeAll(record.writableDirectory);
+  haltAt("upper-removed");
   await records.remove(record.id);
+  haltAt("record-removed");
   return { upper: keepUpper ? overlay?.upper : undefined };
+}
+
+/** The shared mount of an image, bound to a directory of somebody's. */
+async function unmountBound(
+  { lower }: MountRecord,
+  native: OverlayBinding,
+  { force }: UndoOptions,
+): Promise<void> {
+  const mount = findMount(lower);
+  if (mount?.type !== "fuse.skim") return;
+  await native.umount(lower, UMOUNT_NOFOLLOW | (force ? MNT_DETACH : 0)).catch((cause: unknown) => {
+    if (systemErrorCode(cause) !== "EBUSY") throw cause;
+    const who = findMountHolders(mount).join("; ") || "somebody whom /proc does not show";
+    throw new SkimError("IN_USE", `${lower} is in use: ${who}; end that, then unmount again`, { cause });
+  });
 }
 
 /** What cannot be there, because a file is where its parent was to be made, is removed. */
@@ -108,14 +133,18 @@ function timePassed(ms: number): Promise<void> {
  * Undoes what processes that were killed in the middle of mounting have left, as far as their mount servers have not done it already. What was
  * mounted as a whole is not touched, whatever has become of its server: its writable layer may be all there is of somebody's work.
  */
-export async function sweepAbandoned(records: MountRecords, logger: Logger): Promise<void> {
+export async function sweepAbandoned(
+  records: MountRecords,
+  logger: Logger,
+  native?: OverlayBinding,
+): Promise<void> {
   await records.removeHalfWritten();
   for (const record of await records.list()) {
     if (record.complete || !record.owner || isRunning(record.owner)) continue;
     // Its server knows that the owner is gone, and is at it.
     if (record.server && isRunning(record.server)) continue;
     try {
-      await undoRecord(records, record, { force: true });
+      await undoRecord(records, record, { force: true, ...(native ? { native } : {}) });
       logger.warn({ id: record.id }, "undid what a killed process had left");
     } catch (error) {
       logger.warn(

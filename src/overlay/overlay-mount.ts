@@ -10,6 +10,7 @@
 import { mkdir, readdir, realpath, rmdir, stat } from "node:fs/promises";
 import path from "node:path";
 import { SkimError, systemErrorCode } from "../base/errors.js";
+import { haltAt } from "../base/halt.js";
 import { type Logger, silentLogger } from "../base/logger.js";
 import { UndoStack } from "../base/undo-stack.js";
 import { findMount } from "../fuse/mount-table.js";
@@ -87,12 +88,15 @@ export async function mountOverlay(options: MountOverlayOptions): Promise<Overla
       options.signal?.throwIfAborted();
       record = await makeDirectories(options, undo);
       refuseOverlap(record);
+      haltAt("upper-made");
       const lock = await UpperLock.take(record.lockFile, record.upper, record.merged, options.native);
       undo.defer(() => lock.abandon());
       await refuseMountsInUse(record);
       const mark = await prepareUpper(record, options, undo);
+      haltAt("upper-seeded");
       options.signal?.throwIfAborted();
       record = { ...record, options: await stackOverlay(record, mark, options, undo) };
+      haltAt("overlay-mounted");
       await lock.release();
       (options.logger ?? silentLogger).debug({ ...record, msg: "overlay mounted" });
       return record;

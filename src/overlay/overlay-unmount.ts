@@ -8,6 +8,7 @@
 import { rmdir } from "node:fs/promises";
 import path from "node:path";
 import { invariant, SkimError, systemErrorCode } from "../base/errors.js";
+import { haltAt } from "../base/halt.js";
 import { type Logger, silentLogger } from "../base/logger.js";
 import { findMountHolders } from "../fuse/mount-holders.js";
 import { findMount } from "../fuse/mount-table.js";
@@ -50,6 +51,7 @@ export async function unmountOverlay(
   if (lock) {
     try {
       await unmountMerged(record, options);
+      haltAt("overlay-unmounted");
       await refuseUpperInUse(record);
       await removeUpper(record, keepUpper, options);
       await lock.remove();
