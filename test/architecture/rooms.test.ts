@@ -17,6 +17,7 @@ const rooms = [
   "filesystem",
   "program",
   "fuse",
+  "holder",
   "overlay",
   "unpack",
   "runtime",
