@@ -63,6 +63,8 @@ export const errorTable = {
   ENVIRONMENT: { errno: "EOPNOTSUPP", exitCode: 9, retryable: false },
   /** A directory, id or mount that somebody else uses. */
   IN_USE: { errno: "EBUSY", exitCode: 10, retryable: true },
+  /** So much is waiting already that more is refused, or nothing new is taken any more. */
+  BUSY: { errno: "EBUSY", exitCode: 13, retryable: true },
   /** The container runtime refused or failed before the process started. */
   RUNTIME_FAILED: { errno: "EIO", exitCode: 11, retryable: false },
   /** A local file could not be read or written. */

@@ -49,6 +49,8 @@ export interface Replayed {
 export interface FetchAhead {
   /** Begins to fill, where that was asked for; to be called when the mount is ready. */
   fill(): void;
+  /** One more start in the same mount, which may be of another command, or the first that wants the image filled. Recording is for one mount and one start. */
+  start(options: Omit<FetchAheadOptions, "recordProfile">): void;
   /** So far: a start set that is not the archive's is found while the container starts. */
   readonly replayed: Readonly<Replayed>;
   /** Ends prefetching and filling, and keeps what was recorded. */
@@ -112,21 +114,33 @@ export function startFetchAhead({
       "prefetched for the start",
     );
   };
-  const mode = options.prefetch ?? "auto";
-  const profiled = mode === "auto" ? profiledSpans(archive, cacheDir, command) : [];
-  if (profiled.length > 0) void replay("profile", profiled);
-  else if (mode !== "none") {
-    const own = ownCommandOf(archive);
-    if (!command || command[0] === own[0]) void replay("start-set", [...(archive.startSpans ?? [])]);
-    if (command && !isSameCommand(command, own))
-      void findStartSet(archive, content, command, ended.signal).then(
-        (spans) => replay("start-set", spans),
-        (error: unknown) => logger.info({ error: describeError(error) }, "no start set was found"),
-      );
-  }
+  const foretell = (command: readonly string[] | undefined, mode: PrefetchMode) => {
+    const profiled = mode === "auto" ? profiledSpans(archive, cacheDir, command) : [];
+    if (profiled.length > 0) void replay("profile", profiled);
+    else if (mode !== "none") {
+      const own = ownCommandOf(archive);
+      if (!command || command[0] === own[0]) void replay("start-set", [...(archive.startSpans ?? [])]);
+      if (command && !isSameCommand(command, own))
+        void findStartSet(archive, content, command, ended.signal).then(
+          (spans) => replay("start-set", spans),
+          (error: unknown) => logger.info({ error: describeError(error) }, "no start set was found"),
+        );
+    }
+  };
+  foretell(command, options.prefetch ?? "auto");
+  let filling = false;
+  const fill = (mode: BackgroundFillMode) => {
+    if (mode === "off" || filling) return;
+    filling = true;
+    void fillInBackground(content, mode, ended.signal, logger);
+  };
   return {
     replayed,
-    fill: () => void fillInBackground(content, options.backgroundFill ?? "off", ended.signal, logger),
+    fill: () => fill(options.backgroundFill ?? "off"),
+    start(next) {
+      foretell(commandOf(archive, next), next.prefetch ?? "auto");
+      fill(next.backgroundFill ?? "off");
+    },
     close() {
       ended.abort(new SkimError("CANCELLED", "fetching ahead: the mount has ended"));
       recorder?.finish();
@@ -179,11 +193,10 @@ async function findStartSet(
 
 async function fillInBackground(
   content: Content,
-  mode: BackgroundFillMode,
+  mode: Exclude<BackgroundFillMode, "off">,
   signal: AbortSignal,
   logger: Logger,
 ): Promise<void> {
-  if (mode === "off") return;
   try {
     const how = mode === "idle" ? { idle: true } : { bytesPerSecond: mode };
     const presence = await content.fill({ urgency: "fill", persist: true, signal, ...how });

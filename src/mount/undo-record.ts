@@ -121,7 +121,9 @@ async function stopServer(records: MountRecords, record: MountRecord, options: U
   if (findMount(record.lower)?.type === "fuse.skim") {
     await loadNative().umount(record.lower, MNT_DETACH);
   }
-  if (record.server && isRunning(record.server)) signalProcess(record.server, "SIGKILL");
+  // That of a shared image is a daemon, which has others to serve.
+  if (record.kind !== "image" && record.server && isRunning(record.server))
+    signalProcess(record.server, "SIGKILL");
   await rm(socketFile, { force: true });
 }
 

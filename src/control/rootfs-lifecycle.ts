@@ -1,0 +1,266 @@
+/**
+ * Rootfs and plain mounts of a daemon, from a request to what can be used, and back: one function for each direction. Each step is recorded before it is done, so
+ * that a daemon that dies between any two of them leaves what the next one finds.
+ */
+import { mkdir } from "node:fs/promises";
+import path from "node:path";
+import { invariant, SkimError, systemErrorCode } from "../base/errors.js";
+import { haltAt } from "../base/halt.js";
+import type { Logger } from "../base/logger.js";
+import { Semaphore } from "../base/semaphore.js";
+import type { Settings } from "../base/settings.js";
+import { UndoStack } from "../base/undo-stack.js";
+import type { Platform } from "../image/platform.js";
+import type { FetchAheadOptions } from "../mount/fetch-ahead.js";
+import { newRecord, resolveMountpoint } from "../mount/mount-image.js";
+import { type MountRecord, type MountRecords, requireMountId } from "../mount/mount-record.js";
+import type { ProcessIdentity } from "../mount/process-identity.js";
+import { isRunning } from "../mount/process-identity.js";
+import { type MountedRootfs, type MountRootfsOptions, planRootfs, stackRootfs } from "../mount/rootfs.js";
+import { undoRecord } from "../mount/undo-record.js";
+import type { OverlayBinding, OverlayMount } from "../overlay/overlay-mount.js";
+import type { ImageFinder } from "./image-finder.js";
+import type { RegistryAccess } from "./image-request.js";
+import { KeyedLock } from "./keyed-lock.js";
+import type { SharedImage, SharedImages } from "./shared-images.js";
+
+const MS_BIND = 4096;
+
+/** Mounts under way at once: each is a few system calls, and one in the kernel's mount lock at a time. */
+const mountsAtOnce = 16;
+
+export interface MountRequestBase extends FetchAheadOptions {
+  readonly id: string;
+  /** An archive's file (absolute), or the name of an image. */
+  readonly image: string;
+  readonly source?: string | undefined;
+  readonly platform?: Platform | undefined;
+  readonly access: RegistryAccess;
+  /** See MountRecord. */
+  readonly token?: string | undefined;
+}
+
+export type RootfsRequest = MountRequestBase &
+  Pick<MountRootfsOptions, "kind" | "upper" | "tmpfsUpper" | "merged" | "dirs" | "ownDirectories"> & {
+    /** It goes when this process has ended. */
+    readonly owner?: ProcessIdentity | undefined;
+  };
+
+export type DirectoryRequest = MountRequestBase & { readonly directory: string };
+
+export interface LifecycleOptions {
+  readonly settings: Settings;
+  readonly records: MountRecords;
+  readonly images: SharedImages;
+  readonly finder: ImageFinder;
+  /** Mounts and unmounts in a process that serves nothing. */
+  readonly overlayNative: OverlayBinding;
+  readonly logger: Logger;
+  /** Requests that may be under way; more are refused. */
+  readonly queueMax: number;
+}
+
+export interface DaemonRootfs extends MountedRootfs {
+  /** Of the shared mount that it stands on. */
+  readonly imageId: string;
+}
+
+export class RootfsLifecycle {
+  readonly #options: LifecycleOptions;
+  readonly #slots = new Semaphore(mountsAtOnce);
+  readonly #locks = new KeyedLock();
+  #draining = false;
+  #pending = 0;
+
+  constructor(options: LifecycleOptions) {
+    this.#options = options;
+  }
+
+  /** Takes nothing new from now on. */
+  drain(): void {
+    this.#draining = true;
+  }
+
+  get draining(): boolean {
+    return this.#draining;
+  }
+
+  /** Requests under way. */
+  get pending(): number {
+    return this.#pending;
+  }
+
+  /** Mounts a rootfs. On failure nothing is left. */
+  async createRootfs(request: RootfsRequest): Promise<DaemonRootfs> {
+    const { settings, records, overlayNative, logger } = this.#options;
+    return await this.#admit(request, async (undo, image) => {
+      const record: MountRecord = {
+        ...planRootfs(rootfsOptions(request, image), openedOf(request, image), settings, image.mountpoint),
+        sharedImage: image.id,
+        ...(request.token ? { requestToken: request.token } : {}),
+        ...(request.owner ? { owner: request.owner } : {}),
+      };
+      await records.create(record);
+      undo.defer(() => undoRecord(records, record, { force: true, native: overlayNative }));
+      haltAt("record-created");
+
+      await mkdir(path.join(settings.runDir, "rootfs", record.id), { recursive: true, mode: 0o700 });
+      const overlay = await stackRootfs(record, image.served.archive, overlayNative, {
+        ...rootfsOptions(request, image),
+        logger: logger.child({ mount: record.id }),
+      });
+      record.overlay = overlay;
+      // That of a run goes with its owner.
+      if (!request.owner) record.complete = true;
+      await records.update(record);
+      haltAt("rootfs-completed");
+      return { ...placesOf(record.id, overlay), imageId: image.id };
+    });
+  }
+
+  /** Shows an image at a directory, read-only: the shared mount, bound there. On failure nothing is left. */
+  async createMount(request: DirectoryRequest): Promise<{ id: string; mountpoint: string; imageId: string }> {
+    const { settings, records, overlayNative } = this.#options;
+    return await this.#admit(request, async (undo, image) => {
+      const mountpoint = await resolveMountpoint(request.directory);
+      const record: MountRecord = {
+        ...newRecord({
+          id: request.id,
+          kind: "mount",
+          opened: openedOf(request, image),
+          lower: mountpoint,
+          settings,
+        }),
+        sharedImage: image.id,
+        ...(request.token ? { requestToken: request.token } : {}),
+      };
+      await records.create(record);
+      undo.defer(() => undoRecord(records, record, { force: true, native: overlayNative }));
+      haltAt("record-created");
+      await overlayNative
+        .mount(image.mountpoint, mountpoint, "", MS_BIND, "")
+        .catch((cause: unknown) => {
+          throw new SkimError(
+            "MOUNT_FAILED",
+            `cannot mount on ${mountpoint}: mount(2) says ${systemErrorCode(cause)}`,
+            { cause },
+          );
+        });
+      record.complete = true;
+      await records.update(record);
+      return { id: record.id, mountpoint, imageId: image.id };
+    });
+  }
+
+  /** Undoes a rootfs or a plain mount: what is gone already is left out. Throws NOT_FOUND, and IN_USE naming who uses it. */
+  async remove(
+    id: string,
+    options: { readonly force?: boolean; readonly keepUpper?: boolean },
+  ): Promise<{ id: string; upper?: string }> {
+    const { records, images, overlayNative } = this.#options;
+    return await this.#locks.run(id, async () => {
+      const record = await records.find(id);
+      if (!record || record.kind === "image") {
+        const hint = record ? "; an image's mount goes by itself when nobody uses it" : "";
+        throw new SkimError("NOT_FOUND", `no rootfs or mount with id ${id}${hint}`);
+      }
+      const { upper } = await undoRecord(records, record, { ...options, native: overlayNative });
+      if (record.sharedImage !== undefined) images.leave(record.sharedImage, id);
+      return { id, ...(upper === undefined ? {} : { upper }) };
+    });
+  }
+
+  /** Removes what was made for processes that have ended. */
+  async removeOwnerless(): Promise<void> {
+    const { records, logger } = this.#options;
+    for (const record of await records.list()) {
+      const { owner, sharedImage, overlay, complete, id } = record;
+      if (sharedImage === undefined || complete || !overlay || !owner || isRunning(owner)) continue;
+      logger.warn({ mount: id, owner: owner.pid }, "the process that wanted this rootfs has ended");
+      await this.remove(id, { force: true });
+    }
+  }
+
+  /** In its turn, and once for each id: the image is mounted, and `work` stands on it. */
+  async #admit<T>(
+    request: MountRequestBase,
+    work: (undo: UndoStack, image: SharedImage) => Promise<T>,
+  ): Promise<T> {
+    requireMountId(request.id);
+    const { queueMax, finder, images } = this.#options;
+    if (this.#draining)
+      throw new SkimError(
+        "BUSY",
+        "the daemon takes no more mounts: it is being drained; use another host, or start it again",
+      );
+    if (this.#pending >= queueMax)
+      throw new SkimError(
+        "BUSY",
+        `${this.#pending} mounts are under way already, and no more may be (mountQueueMax); try again in a moment`,
+      );
+    this.#pending++;
+    try {
+      return await this.#locks.run(request.id, async () => {
+        await this.#refuseTaken(request);
+        // Not in its turn yet: this may take as long as a registry does, or as indexing.
+        const found = { ...(await finder.find(request)), ...apartFrom(request) };
+        return await this.#slots.run(async () => {
+          const undo = new UndoStack();
+          return await undo.guard(async () => {
+            const image = await images.join(found, request.id, request);
+            undo.defer(() => images.leave(image.id, request.id));
+            return await work(undo, image);
+          });
+        });
+      });
+    } finally {
+      this.#pending--;
+    }
+  }
+
+  /** An id is for one rootfs. What a request has made whose answer was lost is undone: its sender asks again. */
+  async #refuseTaken({ id, token }: MountRequestBase): Promise<void> {
+    const { records, overlayNative } = this.#options;
+    const record = await records.find(id);
+    if (!record) return;
+    if (token === undefined || record.requestToken !== token)
+      throw new SkimError(
+        "IN_USE",
+        `id ${id} is taken; choose another one, or undo it with: skim ${record.kind === "mount" ? "umount" : "rootfs umount"} ${id}`,
+      );
+    await undoRecord(records, record, { force: true, native: overlayNative });
+  }
+}
+
+/** Who records has a mount for himself, for nothing must have been read in it before; who wants nothing fetched ahead shares with others who do. */
+function apartFrom({ recordProfile, prefetch, id }: MountRequestBase): { apart?: string } {
+  if (recordProfile) return { apart: id };
+  return prefetch === "none" ? { apart: "prefetch none" } : {};
+}
+
+function placesOf(id: string, { lower, upper, work, merged }: OverlayMount): MountedRootfs {
+  return { id, lower, upper, work, merged };
+}
+
+function rootfsOptions(request: RootfsRequest, image: SharedImage): MountRootfsOptions {
+  const { kind, upper, tmpfsUpper, merged, dirs, ownDirectories } = request;
+  for (const given of [upper, merged, ...(ownDirectories ?? [])])
+    invariant(given === undefined || path.isAbsolute(given), "a request has absolute paths");
+  return {
+    id: request.id,
+    image: image.served.archive.identity.reference,
+    ...(kind ? { kind } : {}),
+    ...(upper ? { upper } : {}),
+    ...(tmpfsUpper ? { tmpfsUpper } : {}),
+    ...(merged ? { merged } : {}),
+    ...(dirs ? { dirs } : {}),
+    ...(ownDirectories ? { ownDirectories } : {}),
+  };
+}
+
+function openedOf(request: MountRequestBase, image: SharedImage) {
+  return {
+    archiveFile: request.image.startsWith("/") ? request.image : image.id,
+    source: request.source ?? image.served.archive.identity.reference,
+  };
+}

@@ -1,0 +1,182 @@
+/**
+ * The images that a daemon serves: one FUSE mount for each, made for the first who wants it, shared, and taken away when nobody has used it for a while.
+ *
+ * Who uses an image stands in records on disk (`sharedImage` of a rootfs), not in counters: a daemon that was killed, and rootfs that were undone while there was
+ * none, leave nothing to be put right.
+ */
+import { describeError, isSkimError } from "../base/errors.js";
+import { SingleFlight } from "../base/single-flight.js";
+import type { HeldConnection } from "../holder/descriptor-keeper.js";
+import type { FetchAheadOptions } from "../mount/fetch-ahead.js";
+import { type NamedImage, sharedImageId } from "./image-request.js";
+import {
+  adoptShared,
+  type ImageHost,
+  mountShared,
+  type ServedShared,
+  sharedPlaces,
+  unmountShared,
+} from "./shared-image.js";
+
+export interface SharedImage {
+  readonly id: string;
+  readonly served: ServedShared;
+  readonly mountpoint: string;
+  /** Time of Date.now(). */
+  readonly since: number;
+  /** Ids of the records that use it. */
+  readonly users: Set<string>;
+  /** What its users have asked for to be fetched ahead; see FetchAhead.start. */
+  idleTimer?: NodeJS.Timeout;
+}
+
+export interface SharedImagesOptions extends ImageHost {
+  /** How long an image stays mounted that nobody uses. */
+  readonly imageIdleMs: number;
+  /** An image has been mounted, in so many milliseconds. */
+  readonly onMounted?: (ms: number) => void;
+}
+
+export class SharedImages {
+  readonly #options: SharedImagesOptions;
+  readonly #images = new Map<string, SharedImage>();
+  readonly #mounting = new SingleFlight<string, SharedImage>();
+  readonly #unmounting = new Map<string, Promise<void>>();
+  #closed = false;
+
+  constructor(options: SharedImagesOptions) {
+    this.#options = options;
+  }
+
+  list(): readonly SharedImage[] {
+    return [...this.#images.values()];
+  }
+
+  get(id: string): SharedImage | undefined {
+    return this.#images.get(id);
+  }
+
+  /** The mounted image, for the record `user`, until it `leave`s. Throws as mountShared does. */
+  async join(
+    named: NamedImage,
+    user: string,
+    fetchAhead: FetchAheadOptions,
+    signal?: AbortSignal,
+  ): Promise<SharedImage> {
+    const id = await sharedImageId(named, this.#options.settings.cacheDir);
+    await this.#unmounting.get(id);
+    const there = this.#images.get(id);
+    const image =
+      there ?? (await this.#mounting.run(id, () => this.#mount(id, named, fetchAhead, user), signal));
+    image.users.add(user);
+    clearTimeout(image.idleTimer);
+    if (there) image.served.ahead.start(fetchAhead);
+    return image;
+  }
+
+  async #mount(
+    id: string,
+    named: NamedImage,
+    fetchAhead: FetchAheadOptions,
+    user: string,
+  ): Promise<SharedImage> {
+    const begunAt = performance.now();
+    const { served } = await mountShared(id, named, fetchAhead, this.#options);
+    this.#options.onMounted?.(performance.now() - begunAt);
+    return this.#keep(id, served, [user]);
+  }
+
+  /** Serves what was served by the server before. `users`: the records that have it as their `sharedImage`. */
+  async adopt(held: HeldConnection, users: readonly string[]): Promise<SharedImage | undefined> {
+    const record = await this.#options.records.find(held.id);
+    if (!record?.complete) return undefined;
+    return this.#keep(held.id, await adoptShared(held, record, this.#options), users);
+  }
+
+  /** `user` is gone. The last one's image is unmounted after a while. */
+  leave(id: string, user: string): void {
+    const image = this.#images.get(id);
+    if (!image?.users.delete(user) || image.users.size > 0) return;
+    this.#unmountLater(image);
+  }
+
+  /** Unmounts at once what nobody uses. Resolves to what was. */
+  async unmountUnused(): Promise<readonly string[]> {
+    const unused = this.list().filter(({ users }) => users.size === 0);
+    const done = await Promise.all(unused.map((image) => this.#unmount(image)));
+    return unused.filter((_, position) => done[position]).map(({ id }) => id);
+  }
+
+  /** Ends serving and leaves the mounts to the next server. */
+  async letGo(limitMs: number): Promise<void> {
+    this.#closed = true;
+    const images = this.list();
+    for (const image of images) clearTimeout(image.idleTimer);
+    await Promise.all(
+      images.map(async ({ served }) => {
+        await served.session.letGo(limitMs);
+        await served.ended;
+      }),
+    );
+  }
+
+  #keep(id: string, served: ServedShared, users: readonly string[]): SharedImage {
+    const { settings } = this.#options;
+    const { mountpoint } = sharedPlaces(settings.runDir, id);
+    const image: SharedImage = { id, served, mountpoint, since: Date.now(), users: new Set(users) };
+    this.#images.set(id, image);
+    void served.ended.then(() => this.#ended(image));
+    if (image.users.size === 0) this.#unmountLater(image);
+    return image;
+  }
+
+  #unmountLater(image: SharedImage): void {
+    if (this.#closed) return;
+    clearTimeout(image.idleTimer);
+    image.idleTimer = setTimeout(() => void this.#unmount(image), this.#options.imageIdleMs).unref();
+  }
+
+  /** False where it is in use. */
+  async #unmount(image: SharedImage): Promise<boolean> {
+    const { id, served } = image;
+    if (image.users.size > 0 || this.#closed || this.#images.get(id) !== image) return false;
+    // From here on, whoever wants it waits until it is gone, and mounts it anew.
+    const done = unmountShared(id, served, this.#options, { force: false });
+    const settled = done.then(
+      () => {},
+      () => {},
+    );
+    this.#unmounting.set(id, settled);
+    try {
+      await done;
+      this.#images.delete(id);
+      return true;
+    } catch (error) {
+      const { logger } = this.#options;
+      if (!isSkimError(error, "IN_USE"))
+        logger.warn({ mount: id, error: describeError(error) }, "an unused image cannot be unmounted");
+      // Somebody looks into it.
+      this.#unmountLater(image);
+      return false;
+    } finally {
+      this.#unmounting.delete(id);
+    }
+  }
+
+  /** The mount is gone. Where nobody here has unmounted it, somebody else has, or the connection was aborted. */
+  async #ended(image: SharedImage): Promise<void> {
+    if (this.#closed || this.#unmounting.has(image.id)) return;
+    this.#images.delete(image.id);
+    const { logger, keeper, records } = this.#options;
+    logger.warn(
+      { mount: image.id, users: [...image.users] },
+      "the mount of an image has ended that was not unmounted here: its containers cannot read any more",
+    );
+    try {
+      await keeper.release(image.id);
+      await records.remove(image.id);
+    } catch (error) {
+      logger.error({ mount: image.id, error: describeError(error) }, "an ended mount cannot be cleaned up");
+    }
+  }
+}
