@@ -35,6 +35,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add<skim::sessionLanded>(exports, "sessionLanded");
   add<skim::sessionFailed>(exports, "sessionFailed");
   add<skim::sessionResend>(exports, "sessionResend");
+  add<skim::sessionRelease>(exports, "sessionRelease");
   add<skim::sessionInitResult>(exports, "sessionInitResult");
   add<skim::sessionCounters>(exports, "sessionCounters");
   add<skim::sessionDescribe>(exports, "sessionDescribe");
@@ -50,6 +51,12 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add<skim::socketPair>(exports, "socketPair");
   add<skim::duplicateOnto>(exports, "duplicateOnto");
   add<skim::receiveDescriptor>(exports, "receiveDescriptor");
+  add<skim::duplicateDescriptor>(exports, "duplicate");
+  add<skim::isDisconnected>(exports, "isDisconnected");
+  add<skim::socketConnect>(exports, "socketConnect");
+  add<skim::socketSend>(exports, "socketSend");
+  add<skim::socketWatch>(exports, "socketWatch");
+  add<skim::socketClose>(exports, "socketClose");
   add<skim::tryLock>(exports, "tryLock");
   add<skim::punchHole>(exports, "punchHole");
   add<skim::makeNode>(exports, "mknod");

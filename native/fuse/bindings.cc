@@ -2,6 +2,9 @@
 
 #include "fuse/bindings.h"
 
+#include <algorithm>
+#include <chrono>
+
 #include "fuse/cached-layer.h"
 #include "fuse/session.h"
 #include "fuse/state-signal.h"
@@ -104,6 +107,7 @@ std::optional<fuse::InitResult> initResultArgument(const Napi::CallbackInfo& inf
   fuse::InitResult result;
   if (bytes.size() != sizeof(result)) throw wrongArgument(position, "an init result of this version");
   std::memcpy(&result, bytes.data(), sizeof(result));
+  if (std::all_of(bytes.begin(), bytes.end(), [](uint8_t byte) { return byte == 0; })) return fuse::InitResult::unknown();
   if (result.version != 1) throw wrongArgument(position, "an init result of this version");
   return result;
 }
@@ -213,6 +217,14 @@ Napi::Value sessionFailed(const Napi::CallbackInfo& info) {
 
 Napi::Value sessionResend(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), sessionOf(info).session->resend());
+}
+
+Napi::Value sessionRelease(const Napi::CallbackInfo& info) {
+  SessionObject& object = sessionOf(info);
+  const auto limitMs = integerArgument(info, 1, 0, INT32_MAX);
+  // After its end there is nothing to let go of.
+  if (object.self) object.session->release(std::chrono::milliseconds(limitMs));
+  return info.Env().Undefined();
 }
 
 Napi::Value sessionInitResult(const Napi::CallbackInfo& info) {

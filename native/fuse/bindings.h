@@ -19,6 +19,7 @@ Napi::Value sessionAttach(const Napi::CallbackInfo& info);
 Napi::Value sessionLanded(const Napi::CallbackInfo& info);
 Napi::Value sessionFailed(const Napi::CallbackInfo& info);
 Napi::Value sessionResend(const Napi::CallbackInfo& info);
+Napi::Value sessionRelease(const Napi::CallbackInfo& info);
 Napi::Value sessionInitResult(const Napi::CallbackInfo& info);
 Napi::Value sessionCounters(const Napi::CallbackInfo& info);
 Napi::Value sessionDescribe(const Napi::CallbackInfo& info);

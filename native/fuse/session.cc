@@ -1,6 +1,7 @@
 #include "fuse/session.h"
 
 #include <poll.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -31,7 +32,24 @@ bool isCharacterDevice(int fd) {
   return fstat(fd, &status) == 0 && S_ISCHR(status.st_mode);
 }
 
+// Makes threads that sleep in a system call come back from it with EINTR. One that neither node nor V8 uses.
+int wakeSignal() {
+  static const int signal = [] {
+    struct sigaction action {};
+    action.sa_handler = [](int) {};
+    // No SA_RESTART: coming back is what it is for.
+    sigaction(SIGRTMAX - 1, &action, nullptr);
+    return SIGRTMAX - 1;
+  }();
+  return signal;
+}
+
+// A thread that has looked at `releasing_` and not yet entered read(2) when the signal comes misses it, and is woken by the next one.
+constexpr std::chrono::milliseconds wakeInterval{1};
+
 }  // namespace
+
+InitResult InitResult::unknown() { return {1, protocolMinorMin, flagHasResend}; }
 
 Session::Session(UniqueFd fd, std::shared_ptr<const ImageTree> tree, const SessionOptions& options,
                  std::optional<InitResult> predecessor, std::function<void()> notify)
@@ -43,7 +61,8 @@ Session::Session(UniqueFd fd, std::shared_ptr<const ImageTree> tree, const Sessi
       layers_(tree_->layerCount()),
       touched_(tree_->spanCount()),
       isDevice_(isCharacterDevice(fd_.get())),
-      init_(predecessor) {
+      init_(predecessor),
+      isInitialized_(predecessor.has_value()) {
   for (unsigned i = 0; i < options_.threads; i++) {
     workers_.push_back(std::make_unique<Worker>());
     workers_.back()->ensureReply(headerBytes + readBytesUsual);
@@ -70,7 +89,7 @@ Session::Session(UniqueFd fd, std::shared_ptr<const ImageTree> tree, const Sessi
 Session::~Session() = default;
 
 void Session::serve(Worker& worker) {
-  for (;;) {
+  while (!releasing_.load(std::memory_order_relaxed)) {
     const ssize_t length = ::read(fd_.get(), worker.request.data(), worker.request.size());
     if (length > 0) {
       worker.startedNs = nowNs();
@@ -79,7 +98,7 @@ void Session::serve(Worker& worker) {
       continue;
     }
     if (length == 0) break;
-    // ENOENT: the request was taken back while it was being read.
+    // ENOENT: the request was taken back while it was being read. EINTR: before one was taken; none is lost.
     if (errno == EINTR || errno == ENOENT) continue;
     if (errno == EAGAIN) {
       // A descriptor that was handed over in non-blocking mode.
@@ -93,13 +112,38 @@ void Session::serve(Worker& worker) {
   leave();
 }
 
-// The last one to leave ends the session.
+// The last one to leave ends the session, unless it has been told to stop: then reads that wait for spans may still be answered.
 void Session::leave() {
-  if (serving_.fetch_sub(1) != 1) return;
+  if (serving_.fetch_sub(1) == 1 && !releasing_.load()) finish();
+}
+
+void Session::finish() {
+  if (finished_.exchange(true)) return;
   waits_.close();
   stopAnswering();
   for (auto& layer : layers_) layer.store(nullptr);
   events_.push(EventKind::ended, 0);
+}
+
+void Session::release(std::chrono::milliseconds limit) {
+  if (releaser_.joinable() || finished_.load()) return;
+  const auto until = std::chrono::steady_clock::now() + limit;
+  const int signal = wakeSignal();
+  releasing_.store(true);
+  try {
+    releaser_ = std::thread([this, until, signal] {
+      while (serving_.load() > 0) {
+        for (const auto& worker : workers_)
+          if (worker->thread.joinable()) pthread_kill(worker->thread.native_handle(), signal);
+        std::this_thread::sleep_for(wakeInterval);
+      }
+      waits_.waitUntilNone(until);
+      finish();
+    });
+  } catch (const std::system_error& error) {
+    releasing_.store(false);
+    throw systemError(error.code().value(), "pthread_create");
+  }
 }
 
 void Session::stopAnswering() {
@@ -111,6 +155,8 @@ void Session::stopAnswering() {
 }
 
 void Session::join() {
+  // First: it signals the others.
+  if (releaser_.joinable()) releaser_.join();
   for (auto& worker : workers_)
     if (worker->thread.joinable()) worker->thread.join();
   if (answerer_.joinable()) answerer_.join();
@@ -126,6 +172,7 @@ void Session::handle(Worker& worker, Bytes request) {
   worker.busyWith.store(header.opcode, std::memory_order_relaxed);
   counters_.operations[std::min(header.opcode, opcodesMax - 1)].fetch_add(1, std::memory_order_relaxed);
   if (header.len != request.size()) return sendError(header, body, EINVAL, worker.startedNs);
+  if (header.opcode != FUSE_INIT && !isInitialized_.load(std::memory_order_relaxed)) assumeInitialized();
 
   Output output(worker.reply.get() + headerBytes, worker.replyBytes - headerBytes);
   int error = 0;
@@ -237,9 +284,21 @@ void Session::init(Worker& worker, const fuse_in_header& header, Bytes body) {
     std::lock_guard lock(initMutex_);
     init_ = InitResult{1, out.minor, agreed};
   }
+  isInitialized_.store(true);
   output.append(out);
   send(header, body, worker.reply.get(), output.length(), worker.startedNs);
   events_.push(EventKind::initialized, out.minor);
+}
+
+// A request that is not FUSE_INIT comes only when that has been answered: by a server that had no time to tell.
+void Session::assumeInitialized() {
+  if (isInitialized_.exchange(true)) return;
+  const InitResult unknown = InitResult::unknown();
+  {
+    std::lock_guard lock(initMutex_);
+    init_ = unknown;
+  }
+  events_.push(EventKind::initialized, unknown.minor);
 }
 
 std::optional<InitResult> Session::initResult() const {
@@ -249,7 +308,8 @@ std::optional<InitResult> Session::initResult() const {
 
 bool Session::resend() {
   const auto init = initResult();
-  if (!init || (init->flags & flagHasResend) == 0) return false;
+  // Nothing agreed yet: a server that died before it answered FUSE_INIT may have read it.
+  if (init && (init->flags & flagHasResend) == 0) return false;
   fuse_out_header message{};
   message.len = sizeof(message);
   message.error = notifyResend;

@@ -9,11 +9,14 @@
 //
 // All requests go through the one descriptor. Copies by FUSE_DEV_IOC_CLONE would spread a lock over several, but a request belongs to the
 // descriptor it was read from, and dies with it: a server that is killed would take them along.
+//
+// A session may also let go of a connection that others hold (`release`): it stops reading, answers what it has read, and closes its copy of the descriptor.
 
 #pragma once
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -38,6 +41,10 @@ struct InitResult {
   uint32_t version = 1;
   uint32_t minor = 0;
   uint64_t flags = 0;
+
+  // Where a server died after it had answered FUSE_INIT and before it could tell anybody. Nothing is read from it but whether requests can be sent again, and that the
+  // kernel says itself.
+  static InitResult unknown();
 };
 static_assert(sizeof(InitResult) == 16);
 
@@ -76,13 +83,16 @@ class Session {
   void failed(uint32_t span, int error);
   // Asks the kernel to send again what a predecessor has not answered. False where the kernel cannot (before Linux 6.9).
   bool resend();
+  // Stops reading requests, and ends the session when those that have been read are answered, or after `limit` without the rest. The connection lives on where others
+  // have its descriptor open. Does not wait. Throws systemError where no thread can be started.
+  void release(std::chrono::milliseconds limit);
 
   EventQueue& events() { return events_; }
   const SessionCounters& counters() const { return counters_; }
   std::optional<InitResult> initResult() const;
   // Text of a few lines: threads, waiting reads, spans in flight.
   std::string describe();
-  // After EventKind::ended: waits for the threads to be gone, which takes no time, and closes the descriptor.
+  // After EventKind::ended, on the thread that calls `release`: waits for the threads to be gone, which takes no time, and closes the descriptor.
   void join();
 
  private:
@@ -101,7 +111,9 @@ class Session {
   void touch(const std::vector<ReadSlice>& slices);
   void interrupt(Bytes body);
   void leave();
+  void finish();
   void stopAnswering();
+  void assumeInitialized();
 
   // Sends the reply that stands in `reply`, with `length` bytes behind the header.
   void send(const fuse_in_header& header, Bytes body, uint8_t* reply, size_t length, uint64_t startedNs);
@@ -127,6 +139,7 @@ class Session {
 
   mutable std::mutex initMutex_;
   std::optional<InitResult> init_;
+  std::atomic<bool> isInitialized_;
 
   // Reads that JavaScript has completed, for the answering thread: JavaScript itself writes to no descriptor that could keep it.
   struct Answer {
@@ -141,6 +154,9 @@ class Session {
   std::vector<std::unique_ptr<Worker>> workers_;
   std::thread answerer_;
   std::atomic<unsigned> serving_{0};
+  std::thread releaser_;
+  std::atomic<bool> releasing_{false};
+  std::atomic<bool> finished_{false};
 };
 
 }  // namespace skim::fuse

@@ -61,6 +61,7 @@ std::vector<PendingReadPtr> SpanWaits::land(uint32_t span, const uint8_t* bytes,
     if (read->lacking > 0) continue;
     read->left = true;
     reads_.erase(read->header.unique);
+    if (reads_.empty()) noneLeft_.notify_all();
     complete.push_back(read);
   }
   return complete;
@@ -98,6 +99,7 @@ PendingReadPtr SpanWaits::interrupt(uint64_t unique) {
 void SpanWaits::leave(const PendingReadPtr& read) {
   read->left = true;
   reads_.erase(read->header.unique);
+  if (reads_.empty()) noneLeft_.notify_all();
   for (const ReadSlice& slice : read->slices) {
     const auto found = spans_.find(slice.span);
     if (found == spans_.end()) continue;
@@ -106,6 +108,11 @@ void SpanWaits::leave(const PendingReadPtr& read) {
     spans_.erase(found);
     events_.push(EventKind::spanUnwanted, slice.span);
   }
+}
+
+void SpanWaits::waitUntilNone(std::chrono::steady_clock::time_point until) {
+  std::unique_lock lock(mutex_);
+  noneLeft_.wait_until(lock, until, [this] { return reads_.empty(); });
 }
 
 void SpanWaits::close() {

@@ -9,6 +9,8 @@
 
 #pragma once
 
+#include <chrono>
+#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -64,6 +66,9 @@ class SpanWaits {
   // will find itself interrupted then.
   PendingReadPtr interrupt(uint64_t unique);
 
+  // Waits until no read waits, or until then.
+  void waitUntilNone(std::chrono::steady_clock::time_point until);
+
   // Gives everything up, and takes no more in.
   void close();
 
@@ -86,6 +91,7 @@ class SpanWaits {
 
   EventQueue& events_;
   std::mutex mutex_;
+  std::condition_variable noneLeft_;
   std::unordered_map<uint32_t, std::vector<PendingReadPtr>> spans_;
   std::unordered_map<uint64_t, PendingReadPtr> reads_;
   std::deque<uint64_t> early_;

@@ -12,6 +12,13 @@ Napi::Value unmountFilesystem(const Napi::CallbackInfo& info);
 Napi::Value socketPair(const Napi::CallbackInfo& info);
 Napi::Value duplicateOnto(const Napi::CallbackInfo& info);
 Napi::Value receiveDescriptor(const Napi::CallbackInfo& info);
+Napi::Value duplicateDescriptor(const Napi::CallbackInfo& info);
+Napi::Value isDisconnected(const Napi::CallbackInfo& info);
+
+Napi::Value socketConnect(const Napi::CallbackInfo& info);
+Napi::Value socketSend(const Napi::CallbackInfo& info);
+Napi::Value socketWatch(const Napi::CallbackInfo& info);
+Napi::Value socketClose(const Napi::CallbackInfo& info);
 
 Napi::Value tryLock(const Napi::CallbackInfo& info);
 Napi::Value punchHole(const Napi::CallbackInfo& info);

@@ -1,5 +1,7 @@
 // Pairs of connected sockets, and descriptors that come through them (unix(7), SCM_RIGHTS).
 
+#include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -27,6 +29,19 @@ Napi::Value duplicateOnto(const Napi::CallbackInfo& info) {
   const auto target = static_cast<int>(integerArgument(info, 1, 0, INT32_MAX));
   if (dup2(descriptor, target) < 0) throw systemError(errno, "dup2");
   return info.Env().Undefined();
+}
+
+Napi::Value duplicateDescriptor(const Napi::CallbackInfo& info) {
+  const auto descriptor = static_cast<int>(integerArgument(info, 0, 0, INT32_MAX));
+  const int copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
+  if (copy < 0) throw systemError(errno, "fcntl");
+  return Napi::Number::New(info.Env(), copy);
+}
+
+Napi::Value isDisconnected(const Napi::CallbackInfo& info) {
+  pollfd device{static_cast<int>(integerArgument(info, 0, 0, INT32_MAX)), 0, 0};
+  if (poll(&device, 1, 0) < 0) throw systemError(errno, "poll");
+  return Napi::Boolean::New(info.Env(), (device.revents & (POLLERR | POLLNVAL)) != 0);
 }
 
 Napi::Value receiveDescriptor(const Napi::CallbackInfo& info) {

@@ -22,6 +22,9 @@ import { type FuseSession, fuseOperations, type OperationCounts, type ServedImag
 import { abortConnection } from "./kernel-connection.js";
 import { MountedEntry, waitForEnd } from "./mounted-entry.js";
 
+/** Reads that wait for the network when a session lets go get so long; a kernel that can send them again (Linux 6.9) loses nothing with less. */
+const letGoLimitMs = 5_000;
+
 export interface NativeSessionParts {
   readonly native: NativeBinding;
   readonly image: ServedImage;
@@ -50,6 +53,7 @@ export class NativeSession implements FuseSession {
   #onRefused = (_minor: number) => {};
   #onEnded = () => {};
   #isEnded = false;
+  #isLetGo = false;
 
   /** Throws what sessionStart does. */
   constructor(parts: NativeSessionParts) {
@@ -150,6 +154,17 @@ export class NativeSession implements FuseSession {
     };
   }
 
+  /**
+   * Stops serving without ending the mount, which somebody else keeps (src/holder): no more requests are read, those that have been are answered; after
+   * `limitMs` the rest are left for the session that comes next. Resolves, and `ended` with it, when no thread is left and the descriptor is closed.
+   */
+  async letGo(limitMs = letGoLimitMs): Promise<void> {
+    if (this.#isEnded) return;
+    this.#isLetGo = true;
+    this.#native.sessionRelease(this.#handle, limitMs);
+    await this.ended;
+  }
+
   /** What a session after this one must know, when it takes the connection over; empty before FUSE_INIT was answered. */
   initResult(): Uint8Array {
     return this.#native.sessionInitResult(this.#handle);
@@ -212,7 +227,8 @@ export class NativeSession implements FuseSession {
     this.#isEnded = true;
     this.#delivery.close();
     this.#entry.end();
-    this.#logger.info({ mountpoint: this.mountpoint, ...this.operations.snapshot() }, "mount ended");
+    const event = this.#isLetGo ? "mount let go of" : "mount ended";
+    this.#logger.info({ mountpoint: this.mountpoint, ...this.operations.snapshot() }, event);
     this.#onEnded();
   }
 

@@ -93,8 +93,9 @@ export interface NativeBinding {
   /**
    * Serves a FUSE connection on `fd` (/dev/fuse, mounted or about to be; or a socket of packets, in tests), which is the session's from now on
    * (and is closed where this throws). `threads`
-   * (1 to 64) are started. `trace` writes a line to standard error for each operation. `initResult` is empty, and FUSE_INIT awaited, or what
-   * `sessionInitResult` said of a session that served the same connection before. `label` names the session where its state is printed.
+   * (1 to 64) are started. `trace` writes a line to standard error for each operation. `initResult` is empty, and FUSE_INIT awaited; or what
+   * `sessionInitResult` said of a session that served the same connection before; or 16 zeros, where FUSE_INIT has been answered and nobody knows what was agreed. Any
+   * request but FUSE_INIT tells a session that awaits it the same. `label` names the session where its state is printed.
    * `onEvents` gets pairs of a SessionEvent and a number, until SessionEvent.ended, after which no thread is left; until then the session keeps
    * the event loop alive. Throws what pthread_create says.
    */
@@ -118,6 +119,12 @@ export interface NativeBinding {
    * requests wait until the connection ends.
    */
   sessionResend(session: SessionHandle): boolean;
+  /**
+   * Lets go of a connection whose descriptor others have open as well: no more requests are read, those that have been are answered, and SessionEvent.ended
+   * comes when there are none left, or after `limitMs` without the rest, which are left for sessionResend of a session after this one. Spans are wanted and must be
+   * brought until then. Where nobody else has the descriptor, the connection ends. Does not block. Throws what pthread_create says.
+   */
+  sessionRelease(session: SessionHandle, limitMs: number): void;
   /** What was agreed at FUSE_INIT, for a session that comes after this one: a few opaque bytes; empty before. */
   sessionInitResult(session: SessionHandle): Uint8Array;
   /** Requests so far by opcode (SESSION_OPCODES numbers; the last one counts all beyond), then the counts named by `sessionCounterNames`. */
@@ -169,6 +176,27 @@ export interface NativeBinding {
   duplicateOnto(descriptor: number, target: number): void;
   /** recvmsg(2): the descriptor that comes through a socket; null where its other end was closed, or sent none. Thread pool. */
   receiveDescriptor(socket: number): Promise<number | null>;
+  /** fcntl(2), F_DUPFD_CLOEXEC: another descriptor of the same file, closed in programs that are started. Does not block. */
+  duplicate(descriptor: number): number;
+  /** poll(2): true where the descriptor is in error. One of /dev/fuse is before it is mounted, and after its mount has ended. Does not block. */
+  isDisconnected(descriptor: number): boolean;
+  /**
+   * connect(2) to a Unix socket of packets (SOCK_SEQPACKET) or datagrams; a leading "@" names an abstract one. At most 107 bytes. Does not block:
+   * throws EAGAIN where nobody accepts. The descriptor is the caller's.
+   */
+  socketConnect(path: string, datagrams: boolean): number;
+  /** sendmsg(2): one packet, with a copy of `descriptor` unless it is -1. Does not block: throws EAGAIN where the other side does not take it, EPIPE where it is gone. */
+  socketSend(socket: number, packet: Uint8Array, descriptor: number): void;
+  /**
+   * Takes a socket over and calls `onPacket` with each packet that comes (at most 64 KiB of it) and the descriptor that came with it, the callee's to
+   * close, or -1; with null, and never again, when the other side has closed it. The event loop watches it, no thread does; it does not keep the process.
+   */
+  socketWatch(
+    socket: number,
+    onPacket: (packet: Uint8Array | null, descriptor: number) => void,
+  ): SocketHandle;
+  /** Closes a watched socket: `onPacket` is not called any more. Again: does nothing. */
+  socketClose(socket: SocketHandle): void;
   /** flock(2) with LOCK_NB; false where somebody else holds it. Does not block. */
   tryLock(fd: number, exclusive: boolean): boolean;
   /**
@@ -211,6 +239,9 @@ export interface CacheHandle {
 }
 export interface SessionHandle {
   readonly [handleBrand]: "session";
+}
+export interface SocketHandle {
+  readonly [handleBrand]: "socket";
 }
 export interface TreeWriterHandle {
   readonly [handleBrand]: "tree writer";

@@ -233,7 +233,7 @@ async function adopt({ descriptor, initResult }) {
   const filesystem = new ImageFilesystem({ archive, content });
   const connection = { descriptor, mountpoint: options.mountpoint };
   if (initResult) connection.initResult = Buffer.from(initResult, "hex");
-  const session = await openEngine("native").adopt({ archive, content, filesystem }, connection, { logger });
+  const session = await openEngine("native").serve({ archive, content, filesystem }, connection, { logger });
   sessions.push(session);
 }
 
