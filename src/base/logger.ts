@@ -12,11 +12,11 @@ export type LogLevel = (typeof logLevels)[number];
 export const silentLogger: Logger = pino({ level: "silent" });
 
 /**
- * Logs one JSON line an event to `fd` (2 = standard error), synchronously: a server that is killed must not take its
- * last lines with it. Every line goes through `redact`.
+ * Logs one JSON line an event to a descriptor (2 = standard error), synchronously: a server that is killed must not take its
+ * last lines with it. Or to whatever takes lines. Every line goes through `redact`.
  */
-export function createLogger(level: LogLevel, fd = 2): Logger {
-  const destination = pino.destination({ fd, sync: true });
+export function createLogger(level: LogLevel, to: number | { write(line: string): void } = 2): Logger {
+  const destination = typeof to === "number" ? pino.destination({ fd: to, sync: true }) : to;
   return pino(
     { level, base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime },
     { write: (line: string) => destination.write(redact(line)) },

@@ -103,6 +103,16 @@ export const settingsTable = {
     meaning:
       "What the cache leaves free on its filesystem; auto: 1 GiB, or 2 % of a filesystem below 50 GiB.",
   },
+  imageIdleMs: {
+    schema: fromText(z.number().int().nonnegative()).default(300_000),
+    environment: "SKIM_IMAGE_IDLE_MS",
+    meaning: "How long a daemon leaves an image mounted that nobody uses any more.",
+  },
+  mountQueueMax: {
+    schema: positiveWhole.default(1_000),
+    environment: "SKIM_MOUNT_QUEUE_MAX",
+    meaning: "Mounts that may be under way in a daemon at once; more are refused with BUSY.",
+  },
   insecureRegistries: {
     schema: z
       .preprocess(

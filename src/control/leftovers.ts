@@ -205,7 +205,10 @@ async function ofMounts(
   const ours = (directory: string) => `${directory}/`.startsWith(`${settings.runDir}/`);
   const detach = (place: string) => native.umount(place, MNT_DETACH | UMOUNT_NOFOLLOW);
   const overlays = overlaysIn()
-    .filter(({ lower, mountpoint }) => lower !== undefined && ours(lower) && !recorded.some(({ merged }) => merged === mountpoint))
+    .filter(
+      ({ lower, mountpoint }) =>
+        lower !== undefined && ours(lower) && !recorded.some(({ merged }) => merged === mountpoint),
+    )
     .map(
       ({ mountpoint }): Leftover => ({
         kind: "overlay",

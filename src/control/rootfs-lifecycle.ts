@@ -4,7 +4,7 @@
  */
 import { mkdir } from "node:fs/promises";
 import path from "node:path";
-import { invariant, SkimError, systemErrorCode } from "../base/errors.js";
+import { describeError, invariant, isSkimError, SkimError, systemErrorCode } from "../base/errors.js";
 import { haltAt } from "../base/halt.js";
 import type { Logger } from "../base/logger.js";
 import { Semaphore } from "../base/semaphore.js";
@@ -69,8 +69,13 @@ export class RootfsLifecycle {
   readonly #options: LifecycleOptions;
   readonly #slots = new Semaphore(mountsAtOnce);
   readonly #locks = new KeyedLock();
+  /** What goes with its process, by id. */
+  readonly #owned = new Map<string, ProcessIdentity>();
   #draining = false;
   #pending = 0;
+  /** Resolves when the next request is done. */
+  #next = new Promise<void>(() => {});
+  #done = () => {};
 
   constructor(options: LifecycleOptions) {
     this.#options = options;
@@ -114,6 +119,7 @@ export class RootfsLifecycle {
       if (!request.owner) record.complete = true;
       await records.update(record);
       haltAt("rootfs-completed");
+      if (request.owner) this.#owned.set(record.id, request.owner);
       return { ...placesOf(record.id, overlay), imageId: image.id };
     });
   }
@@ -137,15 +143,13 @@ export class RootfsLifecycle {
       await records.create(record);
       undo.defer(() => undoRecord(records, record, { force: true, native: overlayNative }));
       haltAt("record-created");
-      await overlayNative
-        .mount(image.mountpoint, mountpoint, "", MS_BIND, "")
-        .catch((cause: unknown) => {
-          throw new SkimError(
-            "MOUNT_FAILED",
-            `cannot mount on ${mountpoint}: mount(2) says ${systemErrorCode(cause)}`,
-            { cause },
-          );
-        });
+      await overlayNative.mount(image.mountpoint, mountpoint, "", MS_BIND, "").catch((cause: unknown) => {
+        throw new SkimError(
+          "MOUNT_FAILED",
+          `cannot mount on ${mountpoint}: mount(2) says ${systemErrorCode(cause)}`,
+          { cause },
+        );
+      });
       record.complete = true;
       await records.update(record);
       return { id: record.id, mountpoint, imageId: image.id };
@@ -166,19 +170,40 @@ export class RootfsLifecycle {
       }
       const { upper } = await undoRecord(records, record, { ...options, native: overlayNative });
       if (record.sharedImage !== undefined) images.leave(record.sharedImage, id);
+      this.#owned.delete(id);
       return { id, ...(upper === undefined ? {} : { upper }) };
     });
   }
 
+  /** A rootfs that was there before this server. */
+  knows({ id, owner, sharedImage, overlay, complete }: MountRecord): void {
+    if (sharedImage !== undefined && !complete && overlay && owner) this.#owned.set(id, owner);
+  }
+
   /** Removes what was made for processes that have ended. */
   async removeOwnerless(): Promise<void> {
-    const { records, logger } = this.#options;
-    for (const record of await records.list()) {
-      const { owner, sharedImage, overlay, complete, id } = record;
-      if (sharedImage === undefined || complete || !overlay || !owner || isRunning(owner)) continue;
-      logger.warn({ mount: id, owner: owner.pid }, "the process that wanted this rootfs has ended");
-      await this.remove(id, { force: true });
+    for (const [id, owner] of this.#owned) {
+      if (isRunning(owner)) continue;
+      this.#owned.delete(id);
+      const { logger } = this.#options;
+      try {
+        await this.remove(id, { force: true });
+        logger.warn({ mount: id, owner: owner.pid }, "removed: the process that wanted it has ended");
+      } catch (error) {
+        if (!isSkimError(error, "NOT_FOUND"))
+          logger.error(
+            { mount: id, error: describeError(error) },
+            "its owner has ended, and it cannot be removed",
+          );
+      }
     }
+  }
+
+  /** Resolves when no request is under way, or after `limitMs`. */
+  async settled(limitMs: number): Promise<void> {
+    const endsAt = performance.now() + limitMs;
+    while (this.#pending > 0 && performance.now() < endsAt)
+      await Promise.race([this.#next, new Promise((resolve) => setTimeout(resolve, limitMs).unref())]);
   }
 
   /** In its turn, and once for each id: the image is mounted, and `work` stands on it. */
@@ -198,7 +223,7 @@ export class RootfsLifecycle {
         "BUSY",
         `${this.#pending} mounts are under way already, and no more may be (mountQueueMax); try again in a moment`,
       );
-    this.#pending++;
+    if (this.#pending++ === 0) this.#renew();
     try {
       return await this.#locks.run(request.id, async () => {
         await this.#refuseTaken(request);
@@ -215,7 +240,15 @@ export class RootfsLifecycle {
       });
     } finally {
       this.#pending--;
+      this.#done();
+      this.#renew();
     }
+  }
+
+  #renew(): void {
+    this.#next = new Promise((resolve) => {
+      this.#done = resolve;
+    });
   }
 
   /** An id is for one rootfs. What a request has made whose answer was lost is undone: its sender asks again. */

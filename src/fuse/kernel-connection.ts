@@ -10,11 +10,10 @@ const fusectl = "/sys/fs/fuse/connections";
 
 /** Requests that the kernel waits for; 0 for a connection that is gone or aborted; undefined where fusectl is not mounted. */
 export function waitingRequests(deviceMinor: number): number | undefined {
-  if (!fusectlMounted()) return undefined;
   try {
     return Number.parseInt(readFileSync(`${fusectl}/${deviceMinor}/waiting`, "latin1"), 10);
   } catch (error) {
-    return systemErrorCode(error) === "ENOENT" ? 0 : undefined;
+    return systemErrorCode(error) === "ENOENT" && fusectlMounted() ? 0 : undefined;
   }
 }
 

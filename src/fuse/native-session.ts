@@ -165,6 +165,11 @@ export class NativeSession implements FuseSession {
     await this.ended;
   }
 
+  /** Names the connection in fusectl. */
+  get deviceMinor(): number {
+    return this.#entry.deviceMinor;
+  }
+
   /** What a session after this one must know, when it takes the connection over; empty before FUSE_INIT was answered. */
   initResult(): Uint8Array {
     return this.#native.sessionInitResult(this.#handle);

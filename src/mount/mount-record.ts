@@ -34,6 +34,8 @@ const recordSchema = z.object({
   sharedImage: z.string().optional(),
   /** Of the request that made it: one that is sent again, for its answer was lost, finds what it made. */
   requestToken: z.string().optional(),
+  /** Servers in a row that have ended because this one answered nothing. */
+  wedged: z.number().optional(),
   /** Directories that were made for this and go with it, innermost last. */
   madeDirectories: z.array(z.string()),
   /** As src/overlay needs it to undo the overlay, with the options it is mounted with and their reasons. */

@@ -4,7 +4,7 @@ import type { OverlayOption } from "../overlay/mount-options.js";
 import type { OverlayMount } from "../overlay/overlay-mount.js";
 import { callControlSocket } from "./control-socket.js";
 import { type MountRecord, MountRecords } from "./mount-record.js";
-import { isRunning } from "./process-identity.js";
+import { isRunning, type ProcessIdentity } from "./process-identity.js";
 import type { ImageStats } from "./serve-image.js";
 
 export type { ImageStats };
@@ -27,20 +27,30 @@ export interface ListedMount {
   /** False when the server has died: readers get ENOTCONN until it is unmounted. */
   readonly alive: boolean;
   readonly createdAt: string;
+  /** Of the image's mount that a daemon shares. */
+  readonly imageId?: string;
   /** Of the overlay on it, if there is one: what it is mounted with, and why. Empty where its record is from before skim kept that. */
   readonly overlayOptions?: readonly OverlayOption[];
 }
 
 export async function listMounts(runDir: string): Promise<ListedMount[]> {
   const records = await new MountRecords(runDir).list();
+  const byId = new Map(records.map((record) => [record.id, record]));
+  const serverOf = ({ server, sharedImage }: MountRecord) =>
+    sharedImage === undefined ? server : byId.get(sharedImage)?.server;
   return records.map((record) => ({
     id: record.id,
     kind: record.kind,
     reference: record.reference,
     lower: record.lower,
-    pid: record.server?.pid,
-    alive: record.server !== undefined && isRunning(record.server),
+    pid: serverOf(record)?.pid,
+    alive: isAlive(serverOf(record)),
     createdAt: record.createdAt,
+    ...(record.sharedImage === undefined ? {} : { imageId: record.sharedImage }),
     ...(record.overlay ? { overlayOptions: (record.overlay as OverlayMount).options ?? [] } : {}),
   }));
+}
+
+function isAlive(server: ProcessIdentity | undefined): boolean {
+  return server !== undefined && isRunning(server);
 }

@@ -1,0 +1,207 @@
+/**
+ * A host's daemon, as a caller in TypeScript sees it: the routes of api.ts as functions. What fails throws the SkimError that the daemon answered with.
+ *
+ *     const daemon = await DaemonClient.find("/run/skim");
+ *     const rootfs = await daemon?.createRootfs({ id: "job-1", image: "docker.io/library/debian:12" });
+ */
+import { once } from "node:events";
+import { type IncomingMessage, request } from "node:http";
+import { text } from "node:stream/consumers";
+import { type ErrorCode, errorTable, isSkimError, SkimError, systemErrorCode } from "../base/errors.js";
+import { jsonObject } from "../base/json-object.js";
+import type { Presence } from "../content/background-fill.js";
+import type { ImageStats } from "../mount/serve-image.js";
+import type { ImageProfiles } from "../profile/start-profile.js";
+import type {
+  HealthAnswer,
+  LeftoversAnswer,
+  ListedAnswer,
+  MountAnswer,
+  MountRequestBody,
+  RemovalAnswer,
+  RootfsAnswer,
+  RootfsRequestBody,
+} from "./api-schemas.js";
+
+/** A daemon that is just being started again answers within this; longer, and there is none. */
+const backWithinMs = 10_000;
+/** How often it is looked for meanwhile. */
+const lookAgainMs = 50;
+
+type Method = "GET" | "POST" | "DELETE";
+type Query = Readonly<Record<string, string | boolean | number | undefined>>;
+
+export class DaemonClient {
+  readonly #socket: string;
+
+  private constructor(socket: string) {
+    this.#socket = socket;
+  }
+
+  /** Undefined where no daemon answers at `<runDir>/daemon.sock`. */
+  static async find(runDir: string): Promise<{ client: DaemonClient; health: HealthAnswer } | undefined> {
+    const client = new DaemonClient(`${runDir}/daemon.sock`);
+    try {
+      return { client, health: await client.health() };
+    } catch (error) {
+      if (isGone(error)) return undefined;
+      throw error;
+    }
+  }
+
+  async health(): Promise<HealthAnswer> {
+    return await this.#call("GET", "/v1/health");
+  }
+
+  async ready(): Promise<{ ready: boolean; why?: string }> {
+    return await this.#call("GET", "/v1/ready", {}, undefined, [200, 503]);
+  }
+
+  async list(kind?: "image" | "mount" | "rootfs"): Promise<ListedAnswer[]> {
+    return await this.#call("GET", "/v1/mounts", { kind });
+  }
+
+  /** Where the daemon dies meanwhile, the next one is asked again. */
+  async createRootfs(body: RootfsRequestBody): Promise<RootfsAnswer> {
+    return await this.#retried(() => this.#call("POST", "/v1/rootfs", {}, body));
+  }
+
+  /** As createRootfs. */
+  async createMount(body: MountRequestBody): Promise<MountAnswer> {
+    return await this.#retried(() => this.#call("POST", "/v1/mounts", {}, body));
+  }
+
+  /** Where the daemon dies meanwhile, the next one is asked again; it then is no failure that there is nothing left. */
+  async remove(id: string, options: { force?: boolean; keepUpper?: boolean } = {}): Promise<RemovalAnswer> {
+    let isAgain = false;
+    return await this.#retried(async () => {
+      try {
+        return await this.#call("DELETE", `/v1/mounts/${id}`, options);
+      } catch (error) {
+        if (isAgain && isSkimError(error, "NOT_FOUND")) return { id };
+        throw error;
+      } finally {
+        isAgain = true;
+      }
+    });
+  }
+
+  async stats(id: string): Promise<ImageStats> {
+    return await this.#call("GET", `/v1/mounts/${id}/stats`);
+  }
+
+  /** Lines of JSON, each with its newline. */
+  async logs(id: string, lines?: number): Promise<string> {
+    const answer = await this.#send("GET", `/v1/mounts/${id}/logs`, { lines });
+    return await text(await accepted(answer, [200]));
+  }
+
+  /** Fetches all of an image. `onProgress`: compressed bytes that have come of a layer. */
+  async warm(
+    body: { image: string; source?: string },
+    onProgress: (layer: string, bytes: number) => void = () => {},
+  ): Promise<Presence> {
+    const answer = await accepted(await this.#send("POST", "/v1/warm", {}, body), [200]);
+    let rest = "";
+    for await (const piece of answer.setEncoding("utf8")) {
+      const lines = (rest + piece).split("\n");
+      rest = lines.pop()!;
+      for (const line of lines) {
+        const step = JSON.parse(line) as Record<string, unknown>;
+        if (step.code !== undefined) throw errorOf(step);
+        if (step.done) return step as unknown as Presence;
+        onProgress(String(step.layer), Number(step.bytes));
+      }
+    }
+    throw new SkimError("LOCAL_IO", "the daemon ended before the image was warm; ask again");
+  }
+
+  async profiles(id: string): Promise<ImageProfiles> {
+    return await this.#call("GET", `/v1/profiles/${id}`);
+  }
+
+  /** What killed processes have left; `remove` and `all` as `skim gc` has them. */
+  async leftovers(options: { remove?: boolean; all?: boolean } = {}): Promise<LeftoversAnswer> {
+    return await this.#call("POST", "/v1/gc", options);
+  }
+
+  async drain(): Promise<HealthAnswer> {
+    return await this.#call("POST", "/v1/drain");
+  }
+
+  async shutdown(options: { force?: boolean } = {}): Promise<HealthAnswer> {
+    return await this.#call("POST", "/v1/shutdown", {}, options);
+  }
+
+  /** Text of the Prometheus exposition format. */
+  async metrics(): Promise<string> {
+    return await text(await accepted(await this.#send("GET", "/metrics"), [200]));
+  }
+
+  /** The OpenAPI document of the daemon. */
+  async openApi(): Promise<Record<string, unknown>> {
+    return await this.#call("GET", "/v1/openapi.json");
+  }
+
+  async #call<T>(
+    method: Method,
+    path: string,
+    query: Query = {},
+    body?: object,
+    statuses: readonly number[] = [200],
+  ): Promise<T> {
+    const answer = await accepted(await this.#send(method, path, query, body), statuses);
+    return JSON.parse(await text(answer)) as T;
+  }
+
+  async #send(method: Method, path: string, query: Query = {}, body?: object): Promise<IncomingMessage> {
+    const given = Object.entries(query).flatMap(([name, value]) =>
+      value === undefined ? [] : [[name, String(value)]],
+    );
+    const search = given.length > 0 ? `?${new URLSearchParams(given)}` : "";
+    const json = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
+    const sent = request({
+      socketPath: this.#socket,
+      method,
+      path: `${path}${search}`,
+      // One that is kept would be closed by a daemon that is killed, under the next request.
+      agent: false,
+      headers: json ? { "content-type": "application/json", "content-length": json.length } : {},
+    });
+    sent.end(json);
+    const [answer] = (await once(sent, "response")) as [IncomingMessage];
+    return answer;
+  }
+
+  async #retried<T>(work: () => Promise<T>): Promise<T> {
+    const endsAt = performance.now() + backWithinMs;
+    for (;;) {
+      try {
+        return await work();
+      } catch (error) {
+        if (!isGone(error)) throw error;
+        if (performance.now() > endsAt)
+          throw new SkimError("LOCAL_IO", `the daemon at ${this.#socket} does not answer any more`, {
+            cause: error,
+          });
+        await new Promise((resolve) => setTimeout(resolve, lookAgainMs));
+      }
+    }
+  }
+}
+
+/** Throws what the daemon refused with. */
+async function accepted(answer: IncomingMessage, statuses: readonly number[]): Promise<IncomingMessage> {
+  if (statuses.includes(answer.statusCode ?? 0)) return answer;
+  throw errorOf(jsonObject(await text(answer)) ?? {});
+}
+
+function errorOf({ code, message }: Record<string, unknown>): SkimError {
+  const known = typeof code === "string" && code in errorTable ? (code as ErrorCode) : "INTERNAL";
+  return new SkimError(known, typeof message === "string" ? message : "the daemon's answer makes no sense");
+}
+
+/** Nobody listens, or whoever listened has died. */
+function isGone(error: unknown): boolean {
+  return ["ENOENT", "ECONNREFUSED", "ECONNRESET", "EPIPE"].includes(systemErrorCode(error) ?? "");
+}

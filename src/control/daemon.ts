@@ -1,0 +1,320 @@
+/**
+ * The server process of a host: every image at one mount, every rootfs on top of one, and an API for whoever wants more of them (api.ts).
+ *
+ * It may die at any time. Its /dev/fuse descriptors are kept by another process (src/holder), what it has mounted is in records, and the next one goes on from there: first it
+ * serves what was served before, for readers wait; then it removes what its predecessor was in the middle of; then it takes requests.
+ */
+import { mkdir } from "node:fs/promises";
+import { describeError, errorTable, SkimError } from "../base/errors.js";
+import type { Logger } from "../base/logger.js";
+import type { Settings } from "../base/settings.js";
+import { UndoStack } from "../base/undo-stack.js";
+import { skimVersion } from "../base/version.js";
+import type { Presence } from "../content/background-fill.js";
+import { createSharedContentParts } from "../content/content.js";
+import { MNT_DETACH, UMOUNT_NOFOLLOW } from "../fuse/umount-flags.js";
+import type { DescriptorKeeper, HeldConnection } from "../holder/descriptor-keeper.js";
+import { Mounter } from "../holder/mounter.js";
+import { openDescriptorKeeper } from "../holder/open-keeper.js";
+import { openDiskCache } from "../mount/disk-cache.js";
+import { type MountRecord, MountRecords, newMountId } from "../mount/mount-record.js";
+import { type ListedMount, listMounts, readStats } from "../mount/mount-stats.js";
+import type { ImageStats } from "../mount/serve-image.js";
+import { loadNative } from "../native/load.js";
+import type { OverlayBinding } from "../overlay/overlay-mount.js";
+import { readProfiles } from "../profile/profile-store.js";
+import type { ImageProfiles } from "../profile/start-profile.js";
+import type { HealthAnswer, LeftoversAnswer } from "./api-schemas.js";
+import type { DaemonLog } from "./daemon-log.js";
+import { ImageFinder, type ImageName } from "./image-finder.js";
+import { findLeftovers, removeLeftovers } from "./leftovers.js";
+import { RootfsLifecycle } from "./rootfs-lifecycle.js";
+import { SharedImages } from "./shared-images.js";
+import { Watchdog } from "./watchdog.js";
+
+/** What a successor waits for at most while this one lets go: less than its readers would notice, as far as reads wait for the network. */
+const letGoLimitMs = 2_000;
+/** For requests to mount that are under way when the daemon is to end; what is not done by then is undone by the next one. */
+const pendingLimitMs = 5_000;
+/** A server that has not said anything for so long hangs, and is killed by who keeps its connections. */
+const watchdogMs = 20_000;
+/** Beyond the deadline of a read: answers that were due by then have come, or will not. */
+const wedgedExtraMs = 30_000;
+/** How often the ends of owners are looked for. */
+const ownersIntervalMs = 1_000;
+
+export interface DaemonOptions {
+  readonly settings: Settings;
+  readonly logger: Logger;
+  readonly logs: DaemonLog;
+  /** The command that starts this daemon again when it has died; undefined: nobody does. */
+  readonly restart: { readonly file: string; readonly args: readonly string[] } | undefined;
+}
+
+export class Daemon {
+  readonly logger: Logger;
+  readonly logs: DaemonLog;
+  readonly rootfs: RootfsLifecycle;
+  readonly images: SharedImages;
+  /** Resolves when the daemon is to end because another one has taken over, or it was told to. */
+  readonly ended: Promise<void>;
+  readonly #options: DaemonOptions;
+  readonly #keeper: DescriptorKeeper;
+  readonly #records: MountRecords;
+  readonly #native: OverlayBinding;
+  readonly #finder: ImageFinder;
+  readonly #undo: UndoStack;
+  readonly #startedAt = new Date().toISOString();
+  #isReady = false;
+  #stopping: Promise<void> | undefined;
+  #end = () => {};
+
+  /** Resolves when everything that was served before is served again, and what killed processes have left is gone. */
+  static async start(options: DaemonOptions): Promise<Daemon> {
+    const { settings, logger, restart } = options;
+    const { runDir } = settings;
+    await mkdir(runDir, { recursive: true, mode: 0o700 });
+    const undo = new UndoStack();
+    return await undo.guard(async () => {
+      const keeper = await openDescriptorKeeper({
+        runDir,
+        restart,
+        logger,
+        logFile: options.logs.file,
+        environment: process.env,
+        watchdogMs,
+      });
+      const mounter = Mounter.start();
+      undo.defer(() => mounter.close());
+      const cache = openDiskCache(settings, logger);
+      undo.defer(() => cache.close());
+      const daemon = new Daemon(options, { keeper, mounter, cache, undo });
+      await daemon.#takeOver(await keeper.takeHeld());
+      await daemon.#cleanUpAfterPredecessors();
+      daemon.#watch();
+      return daemon;
+    });
+  }
+
+  private constructor(
+    options: DaemonOptions,
+    parts: {
+      keeper: DescriptorKeeper;
+      mounter: Mounter;
+      cache: ReturnType<typeof openDiskCache>;
+      undo: UndoStack;
+    },
+  ) {
+    const { settings, logger, logs } = options;
+    const { keeper, mounter, cache, undo } = parts;
+    const records = new MountRecords(settings.runDir);
+    this.#options = options;
+    this.#keeper = keeper;
+    this.#records = records;
+    this.#undo = undo;
+    this.logger = logger;
+    this.logs = logs;
+    const native = loadNative();
+    // A process that serves must not ask what it serves: overlayfs does when it is mounted.
+    this.#native = {
+      tryLock: (...args) => native.tryLock(...args),
+      getXattr: (...args) => native.getXattr(...args),
+      setXattr: (...args) => native.setXattr(...args),
+      setTimes: (...args) => native.setTimes(...args),
+      mount: (...args) => mounter.mount(...args),
+      umount: (...args) => mounter.umount(...args),
+    };
+    const shared = createSharedContentParts(settings.memoryCacheBytes);
+    this.images = new SharedImages({
+      ...{ settings, records, keeper, cache, shared, logger },
+      imageIdleMs: settings.imageIdleMs,
+    });
+    this.#finder = new ImageFinder({ settings, logger });
+    this.rootfs = new RootfsLifecycle({
+      ...{ settings, records, logger },
+      images: this.images,
+      finder: this.#finder,
+      overlayNative: this.#native,
+      queueMax: settings.mountQueueMax,
+    });
+    this.ended = new Promise((resolve) => {
+      this.#end = resolve;
+    });
+  }
+
+  /** Takes requests from now on. */
+  ready(): void {
+    this.#isReady = true;
+    const images = this.images.list().length;
+    this.#keeper.ready(`serving ${images} images`);
+    this.logger.info({ images, restarts: this.#keeper.restarts, keeper: this.#keeper.name }, "ready");
+  }
+
+  health(): HealthAnswer {
+    return {
+      status: "ok",
+      version: skimVersion,
+      pid: process.pid,
+      startedAt: this.#startedAt,
+      restarts: this.#keeper.restarts,
+      cacheDir: this.#options.settings.cacheDir,
+      images: this.images.list().length,
+      rootfs: this.images.list().reduce((sum, { users }) => sum + users.size, 0),
+      pending: this.rootfs.pending,
+      draining: this.rootfs.draining,
+      keeper: this.#keeper.name,
+    };
+  }
+
+  readiness(): { ready: boolean; why?: string } {
+    if (!this.#isReady) return { ready: false, why: "starting" };
+    if (this.#stopping) return { ready: false, why: "ending" };
+    if (this.rootfs.draining) return { ready: false, why: "draining" };
+    return { ready: true };
+  }
+
+  async list(kind?: "image" | "mount" | "rootfs"): Promise<(ListedMount & { users?: string[] })[]> {
+    const isOf = (listed: ListedMount) =>
+      kind === undefined ||
+      listed.kind === kind ||
+      (kind === "rootfs" && ["run", "bundle"].includes(listed.kind));
+    return (await listMounts(this.#options.settings.runDir)).filter(isOf).map((listed) => {
+      const image = this.images.get(listed.imageId ?? listed.id);
+      return image && listed.kind === "image" ? { ...listed, users: [...image.users] } : listed;
+    });
+  }
+
+  /** Of a mount, or the image under a rootfs. Throws NOT_FOUND. */
+  async stats(id: string): Promise<ImageStats> {
+    const record = await this.#recordOf(id);
+    const image = this.images.get(record.sharedImage ?? id);
+    if (image) return { ...(await image.served.stats()), id };
+    return await readStats(this.#records, id);
+  }
+
+  profiles(id: string): ImageProfiles {
+    const image = this.images.list().find((each) => each.id === id || each.users.has(id));
+    if (!image) throw new SkimError("NOT_FOUND", `no image is mounted for ${id}`);
+    return readProfiles(this.#options.settings.cacheDir, image.served.archive.identity.manifestDigest);
+  }
+
+  /** Fetches all of an image, behind everything that readers want. `tell` is called with each layer's bytes as they come. */
+  async warm(name: ImageName, signal: AbortSignal, tell: (line: object) => unknown): Promise<Presence> {
+    const user = newMountId("image");
+    const image = await this.images.join(await this.#finder.find(name), user, {}, signal);
+    try {
+      return await image.served.content.fill({
+        urgency: "fill",
+        signal,
+        onProgress: (layer, bytes) => void tell({ layer: layer.digest, bytes }),
+      });
+    } finally {
+      this.images.leave(image.id, user);
+    }
+  }
+
+  /** What killed processes have left; with `remove` it is removed, with `all` also what may be somebody's work. */
+  async cleanUp(how: { readonly remove: boolean; readonly all: boolean }): Promise<LeftoversAnswer> {
+    const leftovers = await findLeftovers({
+      settings: this.#options.settings,
+      native: this.#native,
+      held: new Set(this.images.list().map(({ id }) => id)),
+    });
+    if (!how.remove)
+      return leftovers.map(({ kind, name, why, keeps, inUseBy }) => ({
+        ...{ kind, name, why },
+        ...(inUseBy?.length ? { kept: `in use by ${inUseBy.join(", ")}` } : keeps ? { kept: keeps } : {}),
+      }));
+    const { removed, kept } = await removeLeftovers(leftovers, how);
+    return [
+      ...removed.map(({ kind, name, why }) => ({ kind, name, why })),
+      ...kept.map(({ leftover: { kind, name, why }, why: reason }) => ({ kind, name, why, kept: reason })),
+    ];
+  }
+
+  /** Unmounts everything and ends. Throws IN_USE while something stands on an image, unless forced: then its users lose it. */
+  async shutdown(force: boolean): Promise<void> {
+    const ids = this.images.list().flatMap(({ users }) => [...users]);
+    if (ids.length > 0 && !force)
+      throw new SkimError(
+        "IN_USE",
+        `${ids.length} rootfs and mounts are there (${ids.slice(0, 5).join(", ")}); undo them, or end only the server with SIGTERM and start it again, or force it`,
+      );
+    this.rootfs.drain();
+    for (const id of ids) await this.rootfs.remove(id, { force: true });
+    await this.images.unmountUnused();
+    void this.stop();
+  }
+
+  /** Ends serving. What is mounted stays, and waits for the next server. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#letGo().finally(() => this.#end());
+    return this.#stopping;
+  }
+
+  async #letGo(): Promise<void> {
+    this.rootfs.drain();
+    await this.rootfs.settled(pendingLimitMs);
+    await this.images.letGo(letGoLimitMs);
+    await this.#keeper.leave({ all: this.images.list().length === 0 });
+    await this.#undo.unwind();
+    this.logger.info("ended");
+  }
+
+  async #takeOver(held: readonly HeldConnection[]): Promise<void> {
+    const recorded = await this.#records.list();
+    await Promise.all(
+      held.map(async (connection) => {
+        const { id } = connection;
+        const users = recorded.filter(({ sharedImage }) => sharedImage === id);
+        try {
+          const image = await this.images.adopt(
+            connection,
+            users.map((record) => record.id),
+          );
+          if (image) return this.logger.info({ mount: id, users: users.length }, "served again");
+          // Its mount was not done when the server before died: nobody has used it.
+        } catch (error) {
+          // Better an error for its readers than to let them wait for ever.
+          this.logger.error(
+            { mount: id, users: users.map((record) => record.id), error: describeError(error) },
+            "cannot be served again: its readers get ENOTCONN",
+          );
+        }
+        await this.#native.umount(connection.mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW).catch(() => {});
+        await this.#keeper.release(id);
+      }),
+    );
+    for (const record of recorded) this.rootfs.knows(record);
+  }
+
+  async #cleanUpAfterPredecessors(): Promise<void> {
+    for (const { kind, name, why, kept } of await this.cleanUp({ remove: true, all: false }))
+      this.logger.warn({ kind, name, why, ...(kept ? { kept } : {}) }, kept ? "left alone" : "removed");
+  }
+
+  #watch(): void {
+    void this.#keeper.takenOver.then(() => {
+      this.logger.info("another server takes over");
+      return this.stop();
+    });
+    const watchdog = new Watchdog({
+      keeper: this.#keeper,
+      images: this.images,
+      records: this.#records,
+      logger: this.logger,
+      watchdogMs,
+      wedgedMs: this.#options.settings.readDeadlineMs + wedgedExtraMs,
+      restart: () => process.exit(errorTable.INTERNAL.exitCode),
+    });
+    this.#undo.defer(() => watchdog.stop());
+    const owners = setInterval(() => void this.rootfs.removeOwnerless(), ownersIntervalMs);
+    this.#undo.defer(() => clearInterval(owners));
+  }
+
+  async #recordOf(id: string): Promise<MountRecord> {
+    const record = await this.#records.find(id);
+    if (!record) throw new SkimError("NOT_FOUND", `no mount with id ${id}; skim ps lists what is mounted`);
+    return record;
+  }
+}
