@@ -10,6 +10,8 @@ import { addBenchCommand } from "./commands/bench.js";
 import { addBundleCommand } from "./commands/bundle.js";
 import { addCacheCommand } from "./commands/cache.js";
 import { addCatCommand } from "./commands/cat.js";
+import { addDaemonCommand } from "./commands/daemon.js";
+import { addGcCommand } from "./commands/gc.js";
 import { addIndexCommand } from "./commands/index-image.js";
 import { addInspectCommand } from "./commands/inspect.js";
 import { addLsCommand } from "./commands/ls.js";
@@ -69,6 +71,8 @@ function createProgram(): Command {
   addBenchCommand(program);
   addPsCommand(program);
   addStatsCommand(program);
+  addDaemonCommand(program);
+  addGcCommand(program);
   addRegistryCommand(program);
   // Subcommands do not inherit exitOverride.
   for (const command of allCommands(program))

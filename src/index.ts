@@ -3,9 +3,8 @@
  * aborted the reason of its signal; nothing is logged unless a logger is handed in. Functions that mount need root.
  *
  *     const { archive } = await indexImage({ image: "docker.io/library/debian:12" });
- *     const rootfs = await mountRootfs({ image: archive, id: "job-1", dirs: [{ path: "/workspace" }] });
- *     ... // give rootfs.merged to a runtime
- *     await umountRootfs("job-1");
+ *     await using rootfs = await mountRootfs({ image: archive, id: "job-1", dirs: [{ path: "/workspace" }] });
+ *     ... // give rootfs.merged to a runtime; it is undone at the end of the block, or with umountRootfs("job-1")
  */
 export type { Archive, ArchiveDirent, ArchiveExtent, ArchiveLayer, InodeRecord } from "./archive/archive.js";
 export { openArchive } from "./archive/archive-reader.js";
@@ -19,25 +18,24 @@ export type { Settings, SettingsInput } from "./base/settings.js";
 export type { ImageConfig } from "./image/config.js";
 export type { Digest } from "./image/digest.js";
 export { type Platform, parsePlatform } from "./image/platform.js";
-export { type MadeBundle, type MakeBundleOptions, makeBundle } from "./mount/bundle-image.js";
+export { DaemonClient } from "./control/daemon-client.js";
+export {
+  type DisposableRootfs,
+  makeBundle,
+  mountImage,
+  mountRootfs,
+  runImage,
+  umountImage,
+  umountRootfs,
+} from "./control/host.js";
+export type { MadeBundle, MakeBundleOptions } from "./mount/bundle-image.js";
 export type { BackgroundFillMode, FetchAheadOptions, PrefetchMode } from "./mount/fetch-ahead.js";
 export { type IndexedImage, type IndexImageOptions, indexImage } from "./mount/index-image.js";
-export {
-  type MountedImage,
-  type MountImageOptions,
-  mountImage,
-  type UmountOptions,
-  umountImage,
-} from "./mount/mount-image.js";
-export { type ImageStats, type ListedMount, listMounts } from "./mount/mount-stats.js";
-export {
-  type MountedRootfs,
-  type MountRootfsOptions,
-  mountRootfs,
-  type UmountRootfsOptions,
-  umountRootfs,
-} from "./mount/rootfs.js";
-export { type RanImage, type RunImageOptions, runImage } from "./mount/run-image.js";
+export type { MountedImage, MountImageOptions, UmountOptions } from "./mount/mount-image.js";
+export { type ListedMount, listMounts } from "./mount/mount-stats.js";
+export type { MountedRootfs, MountRootfsOptions, UmountRootfsOptions } from "./mount/rootfs.js";
+export type { RanImage, RunImageOptions } from "./mount/run-image.js";
+export type { ImageStats } from "./mount/serve-image.js";
 export { type UnpackedImage, type UnpackImageOptions, unpackImage } from "./mount/unpack-image.js";
 export { type WarmedImage, type WarmImageOptions, warmImage } from "./mount/warm-image.js";
 export type { SeedDirectory } from "./overlay/seed-directory.js";

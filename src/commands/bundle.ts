@@ -21,7 +21,7 @@ export function addBundleCommand(program: Command): void {
       args: string[],
       options: ContainerCommandOptions & { id?: string },
     ) => {
-      const { makeBundle } = await import("../mount/bundle-image.js");
+      const { makeBundle } = await import("../control/host.js");
       const context = createContext(options);
       const bundle = await makeBundle({
         ...rootfsRequest(image, options, context),

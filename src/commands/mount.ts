@@ -17,6 +17,7 @@ interface MountCommandOptions extends CommonOptions, FetchAheadCommandOptions {
   traceOperations?: boolean;
   foreground?: boolean;
   source?: string;
+  daemon?: boolean;
   id?: string;
 }
 
@@ -44,6 +45,7 @@ export function addMountCommand(program: Command): void {
       ...(options.engine ? { engine: options.engine } : {}),
       ...(options.traceOperations ? { traceOperations: true } : {}),
       ...(options.source ? { source: options.source } : {}),
+      daemon: options.daemon ?? true,
       ...fetchAheadRequest(options),
     };
     if (options.foreground) {
@@ -57,7 +59,7 @@ export function addMountCommand(program: Command): void {
         );
       });
     }
-    const { mountImage } = await import("../mount/mount-image.js");
+    const { mountImage } = await import("../control/host.js");
     const mounted = await mountImage(request);
     context.print(
       mounted,
@@ -75,6 +77,7 @@ export function withMountOptions(command: Command): Command {
         .choices([...fuseEngineNames])
         .default(fuseEngineNames[0]),
     )
+    .option("--no-daemon", "with a server of its own, though a daemon runs")
     .option("--trace-operations", "log each FUSE operation by name, in the mount server's log")
     .option(
       "--source <IMAGE>",
@@ -90,7 +93,7 @@ export function addUmountCommand(program: Command): void {
     .option("--force", "also while it is in use: the next access of its users fails");
   withCommonOptions(command);
   command.action(async (directoryOrId: string, options: CommonOptions & { force?: boolean }) => {
-    const { umountImage } = await import("../mount/mount-image.js");
+    const { umountImage } = await import("../control/host.js");
     const context = createContext(options);
     const result = await umountImage(directoryOrId, {
       settings: context.settings,

@@ -27,10 +27,9 @@ export function addStatsCommand(program: Command): void {
     .argument("<ID>");
   withCommonOptions(command);
   command.action(async (id: string, options: CommonOptions) => {
-    const { readStats } = await import("../mount/mount-stats.js");
-    const { MountRecords } = await import("../mount/mount-record.js");
+    const { readStats } = await import("../control/host.js");
     const context = createContext(options);
-    const stats = await readStats(new MountRecords(context.settings.runDir), id);
+    const stats = await readStats(context.settings.runDir, id);
     context.print(stats, () =>
       [
         `image    ${formatBytes(stats.imageBytes)} compressed, archive ${formatBytes(stats.archiveBytes)}`,

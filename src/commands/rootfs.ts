@@ -19,6 +19,7 @@ export interface RootfsCommandOptions extends CommonOptions, FetchAheadCommandOp
   engine?: FuseEngineName;
   traceOperations?: boolean;
   source?: string;
+  daemon?: boolean;
   upper?: string;
   tmpfsUpper?: boolean;
   dir?: SeedDirectory[];
@@ -36,7 +37,7 @@ export function addRootfsCommand(program: Command): void {
     .option("--merged <dir>", "where to mount the result (default: a directory of skim's)");
   withCommonOptions(withRootfsOptions(mount));
   mount.action(async (image: string, options: RootfsCommandOptions & { id: string; merged?: string }) => {
-    const { mountRootfs } = await import("../mount/rootfs.js");
+    const { mountRootfs } = await import("../control/host.js");
     const context = createContext(options);
     const mounted = await mountRootfs({
       ...rootfsRequest(image, options, context),
@@ -58,7 +59,7 @@ export function addRootfsCommand(program: Command): void {
     .option("--force", "also while it is in use: the next access of its users fails");
   withCommonOptions(umount);
   umount.action(async (id: string, options: CommonOptions & { keepUpper?: boolean; force?: boolean }) => {
-    const { umountRootfs } = await import("../mount/rootfs.js");
+    const { umountRootfs } = await import("../control/host.js");
     const context = createContext(options);
     const undone = await umountRootfs(id, {
       settings: context.settings,
@@ -95,6 +96,7 @@ export function rootfsRequest(image: string, options: RootfsCommandOptions, cont
     ...(options.engine ? { engine: options.engine } : {}),
     ...(options.traceOperations ? { traceOperations: true } : {}),
     ...(options.source ? { source: options.source } : {}),
+    daemon: options.daemon ?? true,
     ...fetchAheadRequest(options),
   };
 }

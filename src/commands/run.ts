@@ -49,7 +49,7 @@ export async function runCommand(
   options: RunCommandOptions,
   context: CommandContext,
 ): Promise<number> {
-  const { runImage } = await import("../mount/run-image.js");
+  const { runImage } = await import("../control/host.js");
   const ran = await runImage({
     ...rootfsRequest(image, options, context),
     ...containerRequest(args, options),

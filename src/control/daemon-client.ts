@@ -4,11 +4,11 @@
  *     const daemon = await DaemonClient.find("/run/skim");
  *     const rootfs = await daemon?.createRootfs({ id: "job-1", image: "docker.io/library/debian:12" });
  */
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { type IncomingMessage, request } from "node:http";
 import { text } from "node:stream/consumers";
 import { type ErrorCode, errorTable, isSkimError, SkimError, systemErrorCode } from "../base/errors.js";
-import { jsonObject } from "../base/json-object.js";
 import type { Presence } from "../content/background-fill.js";
 import type { ImageStats } from "../mount/serve-image.js";
 import type { ImageProfiles } from "../profile/start-profile.js";
@@ -63,12 +63,14 @@ export class DaemonClient {
 
   /** Where the daemon dies meanwhile, the next one is asked again. */
   async createRootfs(body: RootfsRequestBody): Promise<RootfsAnswer> {
-    return await this.#retried(() => this.#call("POST", "/v1/rootfs", {}, body));
+    const request = withToken(body);
+    return await this.#retried(() => this.#call("POST", "/v1/rootfs", {}, request));
   }
 
   /** As createRootfs. */
   async createMount(body: MountRequestBody): Promise<MountAnswer> {
-    return await this.#retried(() => this.#call("POST", "/v1/mounts", {}, body));
+    const request = withToken(body);
+    return await this.#retried(() => this.#call("POST", "/v1/mounts", {}, request));
   }
 
   /** Where the daemon dies meanwhile, the next one is asked again; it then is no failure that there is nothing left. */
@@ -155,10 +157,10 @@ export class DaemonClient {
   }
 
   async #send(method: Method, path: string, query: Query = {}, body?: object): Promise<IncomingMessage> {
-    const given = Object.entries(query).flatMap(([name, value]) =>
-      value === undefined ? [] : [[name, String(value)]],
-    );
-    const search = given.length > 0 ? `?${new URLSearchParams(given)}` : "";
+    const given = new URLSearchParams();
+    for (const [name, value] of Object.entries(query))
+      if (value !== undefined) given.set(name, String(value));
+    const search = given.size > 0 ? `?${given}` : "";
     const json = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
     const sent = request({
       socketPath: this.#socket,
@@ -190,10 +192,15 @@ export class DaemonClient {
   }
 }
 
+/** The same for every attempt: a request whose answer was lost replaces what it made. */
+function withToken<Body extends { token?: string | undefined }>(body: Body): Body {
+  return { ...body, token: body.token ?? randomBytes(12).toString("hex") };
+}
+
 /** Throws what the daemon refused with. */
 async function accepted(answer: IncomingMessage, statuses: readonly number[]): Promise<IncomingMessage> {
   if (statuses.includes(answer.statusCode ?? 0)) return answer;
-  throw errorOf(jsonObject(await text(answer)) ?? {});
+  throw errorOf(JSON.parse(await text(answer)) as Record<string, unknown>);
 }
 
 function errorOf({ code, message }: Record<string, unknown>): SkimError {

@@ -27,7 +27,7 @@ import type { ImageProfiles } from "../profile/start-profile.js";
 import type { HealthAnswer, LeftoversAnswer } from "./api-schemas.js";
 import type { DaemonLog } from "./daemon-log.js";
 import { ImageFinder, type ImageName } from "./image-finder.js";
-import { findLeftovers, removeLeftovers } from "./leftovers.js";
+import { cleanUp } from "./leftovers.js";
 import { RootfsLifecycle } from "./rootfs-lifecycle.js";
 import { SharedImages } from "./shared-images.js";
 import { Watchdog } from "./watchdog.js";
@@ -215,21 +215,14 @@ export class Daemon {
 
   /** What killed processes have left; with `remove` it is removed, with `all` also what may be somebody's work. */
   async cleanUp(how: { readonly remove: boolean; readonly all: boolean }): Promise<LeftoversAnswer> {
-    const leftovers = await findLeftovers({
-      settings: this.#options.settings,
-      native: this.#native,
-      held: new Set(this.images.list().map(({ id }) => id)),
-    });
-    if (!how.remove)
-      return leftovers.map(({ kind, name, why, keeps, inUseBy }) => ({
-        ...{ kind, name, why },
-        ...(inUseBy?.length ? { kept: `in use by ${inUseBy.join(", ")}` } : keeps ? { kept: keeps } : {}),
-      }));
-    const { removed, kept } = await removeLeftovers(leftovers, how);
-    return [
-      ...removed.map(({ kind, name, why }) => ({ kind, name, why })),
-      ...kept.map(({ leftover: { kind, name, why }, why: reason }) => ({ kind, name, why, kept: reason })),
-    ];
+    return await cleanUp(
+      {
+        settings: this.#options.settings,
+        native: this.#native,
+        held: new Set(this.images.list().map(({ id }) => id)),
+      },
+      how,
+    );
   }
 
   /** Unmounts everything and ends. Throws IN_USE while something stands on an image, unless forced: then its users lose it. */

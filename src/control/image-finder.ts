@@ -17,7 +17,7 @@ import { parseReference, referenceText, withDigest } from "../image/reference.js
 import { storedArchiveFile } from "../mount/archive-store.js";
 import { dockerCredentials } from "../registry/docker-credentials.js";
 import { openImageSource } from "../registry/open-image-source.js";
-import type { NamedImage, RegistryAccess } from "./image-request.js";
+import { type NamedImage, ownAccess, type RegistryAccess } from "./image-request.js";
 
 /** Each takes a processor. */
 const indexedAtOnce = 2;
@@ -46,7 +46,9 @@ export class ImageFinder {
 
   /** Throws as indexImage does, and NOT_FOUND where a path names no file. */
   async find(name: ImageName): Promise<NamedImage> {
-    const { image, source, access: ways } = name;
+    const { image, source } = name;
+    const { settings, logger } = this.#options;
+    const ways = ownAccess(name.access, settings);
     if (path.isAbsolute(image)) {
       if (!(await stat(image).catch(() => undefined))?.isFile())
         throw new SkimError(
@@ -55,7 +57,6 @@ export class ImageFinder {
         );
       return { archiveFile: image, ...(source === undefined ? {} : { source }), access: ways };
     }
-    const { settings, logger } = this.#options;
     const { environment, ...registry } = ways;
     const reference = parseReference(image);
     const stored = reference.digest

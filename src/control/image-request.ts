@@ -7,6 +7,7 @@ import { stat } from "node:fs/promises";
 import path from "node:path";
 import { fileIdentityOf } from "../archive/tree-proof.js";
 import type { Settings } from "../base/settings.js";
+import { credentialFiles } from "../registry/docker-credentials.js";
 
 /** What layers are fetched with where that is not what the daemon has: of the caller's command line and environment. */
 export interface RegistryAccess {
@@ -36,6 +37,21 @@ export async function sharedImageId(image: NamedImage, cacheDir: string): Promis
   const identity = isStored ? "" : fileIdentityOf(await stat(archiveFile, { bigint: true }));
   const parts = [archiveFile, identity, source, sorted(access), apart];
   return `image-${createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 16)}`;
+}
+
+/** What of `access` is other than what this process does anyway: who says the same by other words shares a mount with who says nothing. */
+export function ownAccess(access: RegistryAccess, settings: Settings): RegistryAccess {
+  const { insecureRegistries, mirrors, environment } = access;
+  const isSame = (one: unknown, other: unknown) =>
+    JSON.stringify(sorted(one)) === JSON.stringify(sorted(other));
+  const files = environment && credentialFiles({ ...process.env, ...environment });
+  return {
+    ...(insecureRegistries && !isSame(insecureRegistries, settings.insecureRegistries)
+      ? { insecureRegistries }
+      : {}),
+    ...(mirrors && !isSame(mirrors, settings.mirrors) ? { mirrors } : {}),
+    ...(files && !isSame(files, credentialFiles(process.env)) ? { environment } : {}),
+  };
 }
 
 /** An object by its keys in order, all the way down, so that equal ones are written alike. */

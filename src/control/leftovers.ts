@@ -19,6 +19,7 @@ import { findOverlayHolders } from "../overlay/overlay-holders.js";
 import type { OverlayBinding, OverlayMount } from "../overlay/overlay-mount.js";
 import { overlaysIn } from "../overlay/overlay-table.js";
 import { unmountOverlay } from "../overlay/overlay-unmount.js";
+import type { LeftoversAnswer } from "./api-schemas.js";
 import { holdsChanges } from "./upper-changes.js";
 
 export type LeftoverKind = "rootfs" | "mount" | "image" | "overlay" | "directory" | "file";
@@ -45,7 +46,7 @@ export interface LeftoverOptions {
 }
 
 /** In the order in which they are to be removed. */
-export async function findLeftovers(options: LeftoverOptions): Promise<Leftover[]> {
+async function findLeftovers(options: LeftoverOptions): Promise<Leftover[]> {
   const { runDir, cacheDir } = options.settings;
   // Directories before records: one that is seen here and has no record then has lost it.
   const directories = await namesIn([
@@ -91,8 +92,26 @@ export async function findLeftovers(options: LeftoverOptions): Promise<Leftover[
   return found;
 }
 
+/** Finds, and with `remove` removes, what is left; with `all` also what may be somebody's work. `kept`: why something stays, or would. */
+export async function cleanUp(
+  options: LeftoverOptions,
+  how: { readonly remove: boolean; readonly all: boolean },
+): Promise<LeftoversAnswer> {
+  const leftovers = await findLeftovers(options);
+  if (!how.remove)
+    return leftovers.map(({ kind, name, why, keeps, inUseBy }) => ({
+      ...{ kind, name, why },
+      ...(inUseBy?.length ? { kept: `in use by ${inUseBy.join(", ")}` } : keeps ? { kept: keeps } : {}),
+    }));
+  const { removed, kept } = await removeLeftovers(leftovers, how);
+  return [
+    ...removed.map(({ kind, name, why }) => ({ kind, name, why })),
+    ...kept.map(({ leftover: { kind, name, why }, why: reason }) => ({ kind, name, why, kept: reason })),
+  ];
+}
+
 /** Removes what nobody uses. `all`: also what may be the only copy of somebody's work. Resolves to what is left, with the reason. */
-export async function removeLeftovers(
+async function removeLeftovers(
   leftovers: readonly Leftover[],
   { all = false }: { readonly all?: boolean } = {},
 ): Promise<{ removed: Leftover[]; kept: { leftover: Leftover; why: string }[] }> {

@@ -185,8 +185,10 @@ export class RootfsLifecycle {
     for (const [id, owner] of this.#owned) {
       if (isRunning(owner)) continue;
       this.#owned.delete(id);
-      const { logger } = this.#options;
+      const { records, logger } = this.#options;
       try {
+        // Its maker may have let it stay before it ended.
+        if ((await records.find(id))?.complete) continue;
         await this.remove(id, { force: true });
         logger.warn({ mount: id, owner: owner.pid }, "removed: the process that wanted it has ended");
       } catch (error) {

@@ -2,12 +2,10 @@
 import { mkdir, readdir } from "node:fs/promises";
 import path from "node:path";
 import { SkimError } from "../base/errors.js";
-import { resolveSettings } from "../base/settings.js";
 import { writeBundle } from "../runtime/bundle.js";
 import { type ContainerOptions, planContainer } from "./container-plan.js";
-import { MountRecords, newMountId } from "./mount-record.js";
-import { holdRootfs, type MountedRootfs, type MountRootfsOptions } from "./rootfs.js";
-import { undoRecord } from "./undo-record.js";
+import { newMountId } from "./mount-record.js";
+import { type HoldRootfs, holdRootfs, type MountedRootfs, type MountRootfsOptions } from "./rootfs.js";
 
 export interface MakeBundleOptions
   extends Omit<MountRootfsOptions, "id" | "kind" | "merged">,
@@ -22,15 +20,16 @@ export interface MadeBundle extends MountedRootfs {
 }
 
 /** Makes a bundle that stays until `umountRootfs(id)`. On failure nothing is left but an empty directory that was there before. */
-export async function makeBundle(options: MakeBundleOptions): Promise<MadeBundle> {
-  const settings = resolveSettings(options.settings);
+export async function makeBundle(
+  options: MakeBundleOptions,
+  hold: HoldRootfs = holdRootfs,
+): Promise<MadeBundle> {
   const bundle = path.resolve(options.directory);
-  const records = new MountRecords(settings.runDir);
   await requireEmpty(bundle);
   const rootfs = path.join(bundle, "rootfs");
   const made = await mkdir(bundle, { recursive: true, mode: 0o700 });
   const plan = planContainer(options);
-  const held = await holdRootfs(
+  const held = await hold(
     {
       ...options,
       id: options.id ?? newMountId("bundle"),
@@ -38,17 +37,14 @@ export async function makeBundle(options: MakeBundleOptions): Promise<MadeBundle
       merged: rootfs,
       ownDirectories: [...(made === undefined ? [] : [bundle]), rootfs],
     },
-    plan.prepare,
+    plan,
   );
   try {
-    held.record.bundle = bundle;
-    await records.update(held.record);
+    await held.note({ bundle });
     await writeBundle(bundle, plan.spec("rootfs"));
-    held.record.complete = true;
-    await records.update(held.record);
-    await held.server.detach();
+    await held.release();
   } catch (error) {
-    await undoRecord(records, held.record, { force: true });
+    await held.undo({ force: true });
     throw error;
   }
   const { id, lower, upper, work, merged } = held;

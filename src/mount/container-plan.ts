@@ -1,21 +1,18 @@
 /** What a container of an image will be: which directories its rootfs needs, and its config.json once the rootfs is there. */
 import type { Archive } from "../archive/archive.js";
 import { invariant } from "../base/errors.js";
-import type { SeedDirectory } from "../overlay/seed-directory.js";
 import { readHostFacts } from "../runtime/host-facts.js";
 import { buildRuntimeSpec, containerDirectories, type RuntimeSpecOptions } from "../runtime/oci-spec.js";
 import type { RuntimeSpec } from "../runtime/runtime-spec.js";
 import { readImageFile } from "./image-file.js";
-import type { PreparedLower } from "./rootfs.js";
+import type { RootfsPlan } from "./rootfs.js";
 
 /** What the caller wants other than the image config says; see buildRuntimeSpec. */
 export type ContainerOptions = Omit<RuntimeSpecOptions, "config" | "rootfs" | "accounts" | "host"> & {
   readonly runtime?: "runc" | "runsc";
 };
 
-export interface ContainerPlan {
-  /** To be called with the mounted image, before the overlay: resolves to the directories that the container needs. */
-  prepare(image: PreparedLower): Promise<readonly SeedDirectory[]>;
+export interface ContainerPlan extends RootfsPlan {
   /** config.json for a rootfs at `rootfs`. */
   spec(rootfs: string): RuntimeSpec;
 }
@@ -26,12 +23,12 @@ export interface ContainerPlan {
 export function planContainer(options: ContainerOptions): ContainerPlan {
   let build: ((rootfs: string) => RuntimeSpec) | undefined;
   return {
+    directories: ({ config }) => containerDirectories(config, options.workdir),
     async prepare({ archive, lower }) {
       const [accounts, host] = await Promise.all([readAccounts(archive, lower), readHostFacts()]);
       const { config } = archive;
       build = (rootfs) => buildRuntimeSpec({ ...options, config, rootfs, accounts, host });
       build("/");
-      return containerDirectories(config, options.workdir);
     },
     spec(rootfs) {
       invariant(build, "a container is prepared before its config is written");

@@ -16,14 +16,16 @@ import { mountOverlay, type OverlayBinding, type OverlayMount } from "../overlay
 import type { SeedDirectory } from "../overlay/seed-directory.js";
 import { imageDirectories } from "./image-directories.js";
 import { type OpenedImage, openImageOrArchive } from "./image-or-archive.js";
-import { type LaunchedServer, launchServer } from "./launch-server.js";
+import { launchServer } from "./launch-server.js";
 import { type MountImageOptions, newRecord, serverOptions, type UmountOptions } from "./mount-image.js";
 import { type MountRecord, MountRecords, requireMountId } from "./mount-record.js";
-import { sweepAbandoned, undoRecord } from "./undo-record.js";
+import { readStats } from "./mount-stats.js";
+import type { ImageStats } from "./serve-image.js";
+import { sweepAbandoned, type UndoOptions, undoRecord } from "./undo-record.js";
 
 export interface MountRootfsOptions extends Omit<MountImageOptions, "directory" | "id"> {
   readonly id: string;
-  readonly kind?: Exclude<MountRecord["kind"], "mount">;
+  readonly kind?: Exclude<MountRecord["kind"], "mount" | "image">;
   /** Writable layer of the caller's own; it is kept. Must not be in use, nor hold changes to another image. */
   readonly upper?: string;
   /** Writable layer in memory, gone with the rootfs. */
@@ -44,20 +46,30 @@ export interface MountedRootfs {
   readonly merged: string;
 }
 
-/** A mounted rootfs with what its maker goes on to need. */
+/** A mounted rootfs that goes with its maker, until it is released. */
 export interface HeldRootfs extends MountedRootfs {
   readonly record: MountRecord;
-  readonly server: LaunchedServer;
+  /** Resolves when its server has died, and its files with it: to how. */
+  readonly lost: Promise<string>;
+  /** Notes in its record what else is to be undone with it, or that it is to stay. */
+  note(changes: Partial<Pick<MountRecord, "bundle" | "container" | "madeDirectories">>): Promise<void>;
+  /** Lets it stay when this process ends. */
+  release(): Promise<void>;
+  undo(options: UndoOptions): Promise<void>;
+  /** What was read and fetched so far; undefined when its server has died. */
+  stats(): Promise<ImageStats | undefined>;
 }
 
-/** Mounts a rootfs that stays until `umountRootfs`. Resolves when it can be used. On failure nothing is left. */
-export async function mountRootfs(options: MountRootfsOptions): Promise<MountedRootfs> {
-  const held = await holdRootfs(options);
-  held.record.complete = true;
-  await new MountRecords(resolveSettings(options.settings).runDir).update(held.record);
-  await held.server.detach();
-  return { id: held.id, lower: held.lower, upper: held.upper, work: held.work, merged: held.merged };
+/** What a container needs of its rootfs. */
+export interface RootfsPlan {
+  /** Further directories that must be there. */
+  directories(archive: Archive): readonly SeedDirectory[];
+  /** Is called with the mounted image. */
+  prepare(image: PreparedLower): Promise<void>;
 }
+
+/** How a rootfs is come by; see holdRootfs. */
+export type HoldRootfs = (options: MountRootfsOptions, plan?: RootfsPlan) => Promise<HeldRootfs>;
 
 /** What a mounted image can be asked before the overlay is stacked on it. */
 export interface PreparedLower {
@@ -66,14 +78,8 @@ export interface PreparedLower {
   readonly lower: string;
 }
 
-/**
- * `mountRootfs` for a caller that stays with the server: it is not detached from this process yet. `prepare` is called when the image is mounted
- * and says which further directories the overlay needs.
- */
-export async function holdRootfs(
-  options: MountRootfsOptions,
-  prepare?: (image: PreparedLower) => Promise<readonly SeedDirectory[]>,
-): Promise<HeldRootfs> {
+/** Mounts a rootfs with a server of its own, which goes with this process until it is released. Resolves when it can be used. On failure nothing is left. */
+export async function holdRootfs(options: MountRootfsOptions, plan?: RootfsPlan): Promise<HeldRootfs> {
   requireMountId(options.id);
   const settings = resolveSettings(options.settings);
   const records = new MountRecords(settings.runDir);
@@ -91,15 +97,29 @@ export async function holdRootfs(
       });
       record.server = server.identity;
       await records.update(record);
-      const needed = (await prepare?.({ archive: opened.archive, lower: record.lower })) ?? [];
+      await plan?.prepare({ archive: opened.archive, lower: record.lower });
       const overlay = await stackRootfs(record, opened.archive, loadNative(), {
         ...options,
-        dirs: [...(options.dirs ?? []), ...needed],
+        dirs: [...(options.dirs ?? []), ...(plan?.directories(opened.archive) ?? [])],
       });
       record.overlay = overlay;
       await records.update(record);
       const { lower, upper, work, merged } = overlay;
-      return { id: record.id, lower, upper, work, merged, record, server };
+      return {
+        ...{ id: record.id, lower, upper, work, merged, record },
+        lost: server.exited,
+        async note(changes) {
+          Object.assign(record, changes);
+          await records.update(record);
+        },
+        async release() {
+          record.complete = true;
+          await records.update(record);
+          await server.detach();
+        },
+        undo: async (how) => void (await undoRecord(records, record, how)),
+        stats: () => readStats(records, record.id).catch(() => undefined),
+      };
     } catch (error) {
       await undoRecord(records, record, { force: true }).catch(() => {});
       await rm(record.logFile, { force: true });

@@ -12,10 +12,9 @@ import { writeBundle } from "../runtime/bundle.js";
 import { runContainer } from "../runtime/container.js";
 import { requireRuntime } from "../runtime/runtime-command.js";
 import { type ContainerOptions, planContainer } from "./container-plan.js";
-import { type MountRecord, MountRecords, newMountId } from "./mount-record.js";
-import { type ImageStats, readStats } from "./mount-stats.js";
-import { holdRootfs, type MountRootfsOptions } from "./rootfs.js";
-import { undoRecord } from "./undo-record.js";
+import { newMountId } from "./mount-record.js";
+import { type HeldRootfs, type HoldRootfs, holdRootfs, type MountRootfsOptions } from "./rootfs.js";
+import type { ImageStats } from "./serve-image.js";
 
 export interface RunImageOptions
   extends Omit<MountRootfsOptions, "id" | "kind" | "merged" | "command">,
@@ -37,10 +36,9 @@ export interface RanImage {
 }
 
 /** Runs an image. Standard streams are this process's. Throws what mounting throws, and RUNTIME_FAILED; then nothing is left. */
-export async function runImage(options: RunImageOptions): Promise<RanImage> {
+export async function runImage(options: RunImageOptions, hold: HoldRootfs = holdRootfs): Promise<RanImage> {
   const started = performance.now();
   const settings = resolveSettings(options.settings);
-  const records = new MountRecords(settings.runDir);
   const id = options.id ?? newMountId("run");
   const undo = new UndoStack();
   const run = await undo.guard(async () => {
@@ -48,14 +46,14 @@ export async function runImage(options: RunImageOptions): Promise<RanImage> {
     const plan = planContainer(options);
     const { args, entrypoint } = options;
     const command = { ...(args ? { args } : {}), ...(entrypoint ? { entrypoint } : {}) };
-    const rootfs = await holdRootfs({ ...options, command, id, kind: "run" }, plan.prepare);
+    const rootfs = await hold({ ...options, command, id, kind: "run" }, plan);
     let isUndone = false;
     undo.defer(async () => {
       isUndone = true;
-      await undoAfterRun(records, rootfs.record, options.logger ?? silentLogger);
+      await undoAfterRun(rootfs, options.logger ?? silentLogger);
     });
     // The container only sees that its files cannot be reached any more (ENOTCONN).
-    void rootfs.server.exited.then((how) => {
+    void rootfs.lost.then((how) => {
       if (isUndone) return;
       const { logFile } = rootfs.record;
       options.logger?.error(
@@ -66,22 +64,21 @@ export async function runImage(options: RunImageOptions): Promise<RanImage> {
 
     const bundle = path.join(settings.runDir, "bundles", id);
     const stateDir = path.join(settings.runDir, options.runtime ?? "runc");
-    rootfs.record.bundle = bundle;
-    rootfs.record.madeDirectories.push(bundle);
-    rootfs.record.container = { runtime: options.runtime ?? "runc", id, stateDir };
-    await records.update(rootfs.record);
+    const container = { runtime: options.runtime ?? "runc", id, stateDir };
+    const madeDirectories = [...rootfs.record.madeDirectories, bundle];
+    await rootfs.note({ bundle, container, madeDirectories });
     await mkdir(bundle, { recursive: true, mode: 0o700 });
     await writeBundle(bundle, plan.spec(rootfs.merged));
     const mountMs = Math.round(performance.now() - started);
     options.onStart?.({ id, mountMs });
 
     const { exitCode } = await runContainer({
-      ...rootfs.record.container,
+      ...container,
       bundle,
       logger: options.logger ?? silentLogger,
       ...(options.signal ? { signal: options.signal } : {}),
     });
-    const stats = await readStats(records, id).catch(() => undefined);
+    const stats = await rootfs.stats();
     return { id, exitCode, mountMs, totalMs: Math.round(performance.now() - started), stats };
   });
   await undo.unwind();
@@ -94,20 +91,23 @@ export async function runImage(options: RunImageOptions): Promise<RanImage> {
  *
  * Somebody on the host who looks into the merged view must not keep a container's remains for ever.
  */
-async function undoAfterRun(records: MountRecords, record: MountRecord, logger: Logger): Promise<void> {
+async function undoAfterRun(rootfs: HeldRootfs, logger: Logger): Promise<void> {
+  const { id } = rootfs;
   try {
-    await undoRecord(records, record, {});
+    await rootfs.undo({});
   } catch (error) {
     const inUse = isSkimError(error, "IN_USE");
     logger.warn(
-      { id: record.id, error: describeError(error) },
+      { id, error: describeError(error) },
       inUse ? "taken away from who uses it" : "not undone; trying again by force",
     );
-    await undoRecord(records, record, { force: true }).catch((second: unknown) =>
-      logger.error(
-        { id: record.id, error: describeError(second) },
-        "not undone; if it stays: skim rootfs umount --force",
-      ),
-    );
+    await rootfs
+      .undo({ force: true })
+      .catch((second: unknown) =>
+        logger.error(
+          { id, error: describeError(second) },
+          "not undone; if it stays: skim rootfs umount --force",
+        ),
+      );
   }
 }

@@ -40,7 +40,8 @@ export function dockerCredentials(environment: NodeJS.ProcessEnv = process.env):
   };
 }
 
-function credentialFiles(environment: NodeJS.ProcessEnv): string[] {
+/** Where credentials are looked for, by an environment. */
+export function credentialFiles(environment: NodeJS.ProcessEnv): string[] {
   const { REGISTRY_AUTH_FILE, DOCKER_CONFIG, XDG_RUNTIME_DIR, HOME } = environment;
   return [
     ...(REGISTRY_AUTH_FILE ? [REGISTRY_AUTH_FILE] : []),
