@@ -8,5 +8,15 @@
     "cflags_cc!": ["-fno-rtti", "-fno-exceptions", "-std=gnu++17", "-std=gnu++20"],
     # -Wrestrict: false alarms of GCC 12 on joined strings (its bug 105651).
     "cflags_cc": ["-std=c++20", "-fexceptions", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-restrict"]
+  }, {
+    "target_name": "skim-holder",
+    "type": "executable",
+    "sources": ["<!@(ls -1 holder/*.cc)"],
+    "include_dirs": ["."],
+    "cflags_cc!": ["-fno-rtti", "-std=gnu++17", "-std=gnu++20", "-fno-exceptions"],
+    "cflags_cc": ["-std=c++20", "-fexceptions", "-Os", "-ffunction-sections", "-Wall", "-Wextra", "-Wno-missing-field-initializers"],
+    # Nothing to load, and a process that is small and quick to fork.
+    "ldflags": ["-static", "-Wl,--gc-sections"],
+    "ldflags!": ["-rdynamic"]
   }]
 }

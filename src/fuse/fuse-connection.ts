@@ -35,12 +35,9 @@ export async function connectFuse(options: ConnectOptions, native: MountingNativ
   const { allowOther, signal } = options;
   const isRoot = process.geteuid?.() === 0;
   throwIfAborted(options);
-  // Whoever mounts: fusermount3 opens the device with the rights of its caller.
-  await checkFuseDevice();
-  if (allowOther) await checkAllowOther();
-  const mountpoint = await checkMountpoint(options.mountpoint);
+  const given = await checkBeforeMounting(options);
   throwIfAborted(options);
-  refuseMounted(mountpoint);
+  const mountpoint = refuseMounted(given);
   const source = mountSource(options.fsName);
   const descriptor =
     (isRoot ? await mountAsRoot(mountpoint, source, allowOther, native) : undefined) ??
@@ -55,6 +52,17 @@ export async function connectFuse(options: ConnectOptions, native: MountingNativ
   return { descriptor, mount };
 }
 
+/** What must be so, whoever mounts. Resolves to the mount point's absolute path without symlinks. Throws ENVIRONMENT and MOUNT_FAILED. */
+export async function checkBeforeMounting({
+  mountpoint,
+  allowOther,
+}: Pick<ConnectOptions, "mountpoint" | "allowOther">): Promise<string> {
+  // fusermount3 opens the device with the rights of its caller.
+  await checkFuseDevice();
+  if (allowOther) await checkAllowOther();
+  return await checkMountpoint(mountpoint);
+}
+
 /** The descriptor; undefined where the kernel does not let this process mount. */
 async function mountAsRoot(
   mountpoint: string,
@@ -62,8 +70,30 @@ async function mountAsRoot(
   allowOther: boolean,
   native: MountingNative,
 ): Promise<number | undefined> {
-  // A number, and no FileHandle: it is for threads that outlive any object.
-  const descriptor = openSync("/dev/fuse", constants.O_RDWR);
+  const descriptor = openFuseDevice();
+  try {
+    if (await mountDescriptor(descriptor, mountpoint, source, allowOther, native)) return descriptor;
+  } catch (error) {
+    closeSync(descriptor);
+    throw error;
+  }
+  closeSync(descriptor);
+  return undefined;
+}
+
+/** A number, and no FileHandle: it is for threads that outlive any object. */
+export function openFuseDevice(): number {
+  return openSync("/dev/fuse", constants.O_RDWR);
+}
+
+/** mount(2) on an open /dev/fuse. False where the kernel does not let this process mount. Throws MOUNT_FAILED. */
+export async function mountDescriptor(
+  descriptor: number,
+  mountpoint: string,
+  source: string,
+  allowOther: boolean,
+  native: Pick<NativeBinding, "mount">,
+): Promise<boolean> {
   const options = [
     `fd=${descriptor}`,
     `rootmode=${rootMode}`,
@@ -74,17 +104,21 @@ async function mountAsRoot(
   ].join(",");
   try {
     await native.mount(source, mountpoint, "fuse.skim", MS_RDONLY, options);
+    return true;
   } catch (cause) {
-    closeSync(descriptor);
     const code = systemErrorCode(cause);
-    if (code === "EPERM") return undefined;
-    throw new SkimError(
-      "MOUNT_FAILED",
-      `cannot mount on ${mountpoint}: mount(2) says ${code}; the kernel may have more in dmesg`,
-      { cause },
-    );
+    if (code === "EPERM") return false;
+    throw mountRefusal(mountpoint, code, cause);
   }
-  return descriptor;
+}
+
+/** The error of a mount(2) that failed with `code`. */
+export function mountRefusal(mountpoint: string, code: string | undefined, cause?: unknown): SkimError {
+  return new SkimError(
+    "MOUNT_FAILED",
+    `cannot mount on ${mountpoint}: mount(2) says ${code}; the kernel may have more in dmesg`,
+    { cause },
+  );
 }
 
 export function throwIfAborted({

@@ -35,14 +35,15 @@ export async function checkMountpoint(given: string): Promise<string> {
   }
 }
 
-/** Throws MOUNT_FAILED where something is mounted at exactly `mountpoint` (absolute, without symlinks). */
-export function refuseMounted(mountpoint: string): void {
+/** Throws MOUNT_FAILED where something is mounted at exactly `mountpoint` (absolute, without symlinks); else returns it. */
+export function refuseMounted(mountpoint: string): string {
   const mounted = findMount(mountpoint);
   if (mounted)
     throw refusal(
       mountpoint,
       `${mounted.type} (${mounted.source}) is mounted there already; unmount it with umount ${mountpoint}, or name another directory`,
     );
+  return mountpoint;
 }
 
 function refusal(mountpoint: string, found: string, cause?: unknown): SkimError {

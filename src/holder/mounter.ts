@@ -1,31 +1,132 @@
 /**
- * A process that makes system calls on mounts for a server: mount(2), umount2(2), stat(2).
+ * A process that makes system calls on mounts for a server: mount(2), umount2(2), stat(2) (native/holder/mounter.h).
  *
  * mount(2) of an overlay asks its FUSE lower for statfs, that is, the server itself. A server that is killed while a thread of its own waits for that answer
- * cannot die before a successor has answered, so a process that serves mounts must never make such calls itself.
+ * cannot die before a successor has answered, so a process that serves mounts must never make such calls itself. Each call has a process of its own, so that
+ * one that hangs holds up no other; it takes some 0.3 ms.
  */
-import { invariant } from "../base/errors.js";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import type { Socket } from "node:net";
+import { SkimError } from "../base/errors.js";
+import { findHolderProgram } from "../native/load.js";
+
+interface Call {
+  readonly syscall: string;
+  readonly path: string;
+  readonly resolve: (fields: readonly string[]) => void;
+  readonly reject: (error: Error) => void;
+}
 
 export class Mounter {
+  #child: ChildProcess | undefined;
+  #calls = new Map<number, Call>();
+  #count = 0;
+  #isClosed = false;
+
+  private constructor() {}
+
+  /** Throws ENVIRONMENT where the program is not there. The process does not keep this one from ending. */
   static start(): Mounter {
-    return new Mounter();
+    const mounter = new Mounter();
+    mounter.#start();
+    return mounter;
   }
 
-  /** mount(2). Throws as NativeBinding.mount does. */
-  async mount(_source: string, _target: string, _type: string, _flags: number, _data: string): Promise<void> {
-    invariant(false, "a mounter is built");
+  /** mount(2). Throws as NativeBinding.mount does; LOCAL_IO where the mounter dies meanwhile: then nobody knows whether it is mounted. */
+  async mount(source: string, target: string, type: string, flags: number, data: string): Promise<void> {
+    await this.#call("mount", target, ["mount", source, target, type, String(flags), data]);
   }
 
-  /** umount2(2). Throws as NativeBinding.umount does. */
-  async umount(_target: string, _flags: number): Promise<void> {
-    invariant(false, "a mounter is built");
+  /** umount2(2). Throws as NativeBinding.umount does, and as `mount`. */
+  async umount(target: string, flags: number): Promise<void> {
+    await this.#call("umount2", target, ["umount", target, String(flags)]);
   }
 
-  /** stat(2): asks whoever serves the mount at `path`. Throws an Error with `code`, `errno`, `syscall` and `path`. */
-  async statRoot(_path: string): Promise<{ inode: number; device: number }> {
-    invariant(false, "a mounter is built");
+  /** stat(2): asks whoever serves the mount at `path`. Throws an Error with `code`, `errno`, `syscall` and `path`, and as `mount`. */
+  async statRoot(path: string): Promise<{ inode: number; device: number }> {
+    const [device, inode] = await this.#call("stat", path, ["stat", path]);
+    return { inode: Number(inode), device: Number(device) };
   }
 
-  /** No more requests; resolves when those under way are answered and the process is gone. */
-  async close(): Promise<void> {}
+  /** No more calls; resolves when those under way are answered and the process is gone. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    const child = this.#child;
+    if (!child) return;
+    child.ref();
+    const gone = once(child, "close");
+    child.stdin!.end();
+    await gone;
+  }
+
+  async #call(syscall: string, path: string, fields: readonly string[]): Promise<readonly string[]> {
+    if (fields.some((field) => field.includes("\0")))
+      throw systemError("EINVAL", 22, "invalid argument", syscall, path);
+    if (this.#isClosed) throw new SkimError("LOCAL_IO", `${syscall} of ${path}: the mounter has been closed`);
+    const child = this.#child ?? this.#start();
+    const number = ++this.#count;
+    const request = Buffer.from([String(number), ...fields].map((field) => `${field}\0`).join(""));
+    const length = Buffer.alloc(4);
+    length.writeUInt32LE(request.length);
+    return await new Promise((resolve, reject) => {
+      this.#calls.set(number, { syscall, path, resolve, reject });
+      (child.stdout as Socket).ref();
+      child.stdin!.write(Buffer.concat([length, request]));
+    });
+  }
+
+  #start(): ChildProcess {
+    // A session of its own: a terminal's Ctrl-C must not reach it.
+    const child = spawn(findHolderProgram(), ["--mounter"], {
+      cwd: "/",
+      env: {},
+      detached: true,
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    this.#child = child;
+    child.unref();
+    const [input, output] = [child.stdin as Socket, child.stdout as Socket];
+    input.unref();
+    output.unref();
+    // Of a mounter that has died; its end says the same.
+    input.on("error", () => {});
+    let pending = "";
+    output.setEncoding("utf8").on("data", (text: string) => {
+      const lines = (pending + text).split("\n");
+      pending = lines.pop()!;
+      for (const line of lines) this.#answer(line);
+      if (this.#calls.size === 0) output.unref();
+    });
+    child.once("error", (cause) => this.#lose(child, cause));
+    child.once("close", () => this.#lose(child));
+    return child;
+  }
+
+  #answer(line: string): void {
+    const [number, errno, ...rest] = line.split(" ");
+    const call = this.#calls.get(Number(number));
+    if (!call) return;
+    this.#calls.delete(Number(number));
+    if (errno === "0") call.resolve(rest);
+    else {
+      const [code = "EIO", ...meaning] = rest;
+      call.reject(systemError(code, Number(errno), meaning.join(" "), call.syscall, call.path));
+    }
+  }
+
+  /** The next call starts another one. */
+  #lose(child: ChildProcess, cause?: Error): void {
+    if (this.#child !== child) return;
+    this.#child = undefined;
+    for (const { syscall, path, reject } of this.#calls.values())
+      reject(new SkimError("LOCAL_IO", `${syscall} of ${path}: the mounter has died meanwhile`, { cause }));
+    this.#calls.clear();
+  }
+}
+
+/** As the addon and node make them. */
+function systemError(code: string, errno: number, meaning: string, syscall: string, path: string): Error {
+  const error = new Error(`${code}: ${meaning}, ${syscall} '${path}'`);
+  return Object.assign(error, { code, errno: -errno, syscall, path });
 }

@@ -1,7 +1,10 @@
 /** Which keeper there is: systemd's descriptor store where it is offered, else a holder, which is started where none runs. */
-import { invariant } from "../base/errors.js";
 import type { Logger } from "../base/logger.js";
+import { findHolderProgram, loadNative } from "../native/load.js";
 import type { DescriptorKeeper } from "./descriptor-keeper.js";
+import { HolderKeeper } from "./holder-keeper.js";
+import { ServiceNotifier } from "./service-notifier.js";
+import { SystemdKeeper } from "./systemd-keeper.js";
 
 export interface OpenKeeperOptions {
   /** Must be there, and belong to this user alone. */
@@ -24,7 +27,35 @@ export interface OpenKeeperOptions {
   readonly abortAfterRestarts?: number;
 }
 
-/** Throws ENVIRONMENT where the holder cannot be started or does not answer. */
-export async function openDescriptorKeeper(_options: OpenKeeperOptions): Promise<DescriptorKeeper> {
-  invariant(false, "a keeper is built");
+/** A server's event loop stands still for seconds only where something is wrong. */
+const watchdogMsUsual = 10_000;
+
+/** Throws ENVIRONMENT where the holder cannot be started or does not answer, IN_USE where another server is just taking over, LOCAL_IO. */
+export async function openDescriptorKeeper(options: OpenKeeperOptions): Promise<DescriptorKeeper> {
+  const { runDir, logger, logFile, environment } = options;
+  const native = loadNative();
+  const notifier = ServiceNotifier.fromEnvironment(environment, native, logger);
+  const storedMax = descriptorStoreMax(environment);
+  if (notifier && storedMax > 0)
+    return new SystemdKeeper({ native, runDir, logger, environment, notifier, storedMax });
+  return await HolderKeeper.open({
+    native,
+    program: findHolderProgram(),
+    runDir,
+    // Two who start the same server would start two.
+    restart: notifier ? undefined : options.restart,
+    logger,
+    logFile,
+    environment,
+    watchdogMs: options.watchdogMs ?? watchdogMsUsual,
+    abortAfterRestarts: options.abortAfterRestarts ?? 0,
+    notifier,
+  });
+}
+
+/** systemd says from version 254 on how many it stores (FDSTORE). Where an older one does, SKIM_FD_STORE=1 says so in the unit, and the number is the unit's secret. */
+function descriptorStoreMax(environment: NodeJS.ProcessEnv): number {
+  const told = Number.parseInt(environment.FDSTORE ?? "0", 10);
+  if (told > 0) return told;
+  return environment.SKIM_FD_STORE === "1" ? Number.POSITIVE_INFINITY : 0;
 }

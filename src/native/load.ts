@@ -12,6 +12,7 @@ import type { NativeBinding } from "./binding.js";
 
 const packageDir = path.resolve(import.meta.dirname, "../..");
 const addonFile = path.join(packageDir, "native/build/Release/skim.node");
+const holderFile = path.join(packageDir, "native/build/Release/skim-holder");
 
 let loaded: NativeBinding | undefined;
 
@@ -19,6 +20,16 @@ let loaded: NativeBinding | undefined;
 export function loadNative(): NativeBinding {
   loaded ??= loadAddon(addonFile);
   return loaded;
+}
+
+/** The program that is built beside the addon (native/holder). Throws ENVIRONMENT where it is not. */
+export function findHolderProgram(): string {
+  if (!existsSync(holderFile))
+    throw new SkimError(
+      "ENVIRONMENT",
+      `skim-holder cannot be started: ${holderFile} is not there; build it with: cd ${packageDir} && npm run build:native`,
+    );
+  return holderFile;
 }
 
 /** As `loadNative`, for the addon at `file`, every time anew. */
