@@ -15,9 +15,6 @@ export { type ErrorCode, errorTable, isSkimError, SkimError } from "./base/error
 export { createLogger, type Logger, type LogLevel } from "./base/logger.js";
 export type { Progress, ProgressTask } from "./base/progress.js";
 export type { Settings, SettingsInput } from "./base/settings.js";
-export type { ImageConfig } from "./image/config.js";
-export type { Digest } from "./image/digest.js";
-export { type Platform, parsePlatform } from "./image/platform.js";
 export { DaemonClient } from "./control/daemon-client.js";
 export {
   type DisposableRootfs,
@@ -28,6 +25,9 @@ export {
   umountImage,
   umountRootfs,
 } from "./control/host.js";
+export type { ImageConfig } from "./image/config.js";
+export type { Digest } from "./image/digest.js";
+export { type Platform, parsePlatform } from "./image/platform.js";
 export type { MadeBundle, MakeBundleOptions } from "./mount/bundle-image.js";
 export type { BackgroundFillMode, FetchAheadOptions, PrefetchMode } from "./mount/fetch-ahead.js";
 export { type IndexedImage, type IndexImageOptions, indexImage } from "./mount/index-image.js";

@@ -88,6 +88,9 @@ async function connect(command: Command): Promise<{ context: CommandContext; cli
   const { runDir } = context.settings;
   const found = await DaemonClient.find(runDir);
   if (!found)
-    throw new SkimError("NOT_FOUND", `no daemon answers at ${runDir}/daemon.sock; start one with: skim daemon`);
+    throw new SkimError(
+      "NOT_FOUND",
+      `no daemon answers at ${runDir}/daemon.sock; start one with: skim daemon`,
+    );
   return { context, client: found.client };
 }

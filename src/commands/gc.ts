@@ -10,7 +10,9 @@ interface GcOptions extends CommonOptions {
 export function addGcCommand(program: Command): void {
   const command = program
     .command("gc")
-    .description("show what killed processes have left: mounts, overlays, directories, records; remove it with --yes")
+    .description(
+      "show what killed processes have left: mounts, overlays, directories, records; remove it with --yes",
+    )
     .option("--yes", "remove it; what is in use stays")
     .option("--all", "with --yes: also writable layers that hold somebody's changes");
   withCommonOptions(command);

@@ -11,18 +11,20 @@ const fileBytesMax = 8 * 1024 * 1024;
 
 export class DaemonLog {
   readonly file: string;
+  /** False where standard error is this file: the holder starts servers so. */
   readonly #toStderr: boolean;
   #descriptor: number;
   #bytes: number;
 
-  /** `toStderr`: false where standard error is that same file. */
-  constructor(runDir: string, { toStderr }: { readonly toStderr: boolean }) {
+  constructor(runDir: string) {
     const directory = path.join(runDir, "logs");
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     this.file = path.join(directory, "daemon.log");
-    this.#toStderr = toStderr;
     this.#descriptor = openSync(this.file, "a", 0o600);
-    this.#bytes = fstatSync(this.#descriptor).size;
+    const { dev, ino, size } = fstatSync(this.#descriptor);
+    const stderr = fstatSync(2);
+    this.#toStderr = stderr.dev !== dev || stderr.ino !== ino;
+    this.#bytes = size;
   }
 
   logger(level: LogLevel): Logger {

@@ -28,7 +28,7 @@ export async function runDaemon(options: RunDaemonOptions): Promise<void> {
   // Read when the pool is first used, which is below.
   process.env.UV_THREADPOOL_SIZE ??= String(poolThreads);
   const { settings, logLevel, restart } = options;
-  const logs = new DaemonLog(settings.runDir, { toStderr: process.env.SKIM_LOG_TO_FILE !== "1" });
+  const logs = new DaemonLog(settings.runDir);
   const logger = logs.logger(logLevel);
   // What has been mounted is worth more than a clean end.
   process.on("unhandledRejection", (error) =>

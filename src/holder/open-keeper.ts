@@ -1,8 +1,10 @@
 /** Which keeper there is: systemd's descriptor store where it is offered, else a holder, which is started where none runs. */
+import { existsSync } from "node:fs";
 import type { Logger } from "../base/logger.js";
 import { findHolderProgram, loadNative } from "../native/load.js";
 import type { DescriptorKeeper } from "./descriptor-keeper.js";
 import { HolderKeeper } from "./holder-keeper.js";
+import { HolderLink } from "./holder-link.js";
 import { ServiceNotifier } from "./service-notifier.js";
 import { SystemdKeeper } from "./systemd-keeper.js";
 
@@ -58,4 +60,12 @@ function descriptorStoreMax(environment: NodeJS.ProcessEnv): number {
   const told = Number.parseInt(environment.FDSTORE ?? "0", 10);
   if (told > 0) return told;
   return environment.SKIM_FD_STORE === "1" ? Number.POSITIVE_INFINITY : 0;
+}
+
+/** True where a holder lives that keeps connections of this run directory, whether or not a server does. */
+export function holderLives(runDir: string): boolean {
+  if (!existsSync(runDir)) return false;
+  const link = HolderLink.connect(runDir, loadNative(), () => {});
+  link?.close();
+  return link !== undefined;
 }
