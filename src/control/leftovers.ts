@@ -81,7 +81,7 @@ async function findLeftovers(options: LeftoverOptions): Promise<Leftover[]> {
   }
   for (const file of files) {
     const id = /^(.*)\.(sock|log|log\.1)$/.exec(path.basename(file))?.[1];
-    if (id === undefined || ids.has(id) || options.held.has(id)) continue;
+    if (id === undefined || id === "daemon" || ids.has(id) || options.held.has(id)) continue;
     found.push({
       kind: "file",
       name: file,

@@ -1,6 +1,6 @@
 /** The API on its Unix socket, for root alone. */
 import { once } from "node:events";
-import { rename, rm } from "node:fs/promises";
+import { rename, rm, stat } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import path from "node:path";
 import { getRequestListener } from "@hono/node-server";
@@ -41,7 +41,14 @@ export async function serveApi(runDir: string, fetch: Fetch): Promise<ServedApi>
   } finally {
     process.umask(mask);
   }
-  return { close: () => closeServer(server) };
+  const { ino } = await stat(socket);
+  return {
+    close: async () => {
+      // A daemon that has taken over has put its own there.
+      if ((await stat(socket).catch(() => undefined))?.ino === ino) await rm(socket, { force: true });
+      await closeServer(server);
+    },
+  };
 }
 
 /** Serves on `host:port`, over TCP. Throws USAGE for another form, LOCAL_IO where that is taken. Resolves to where it listens. */

@@ -126,7 +126,14 @@ export async function adoptShared(
   const note = JSON.parse(held.note) as Note;
   const places = sharedPlaces(settings.runDir, held.id);
   const known = await readFile(proofFileOf(places), "utf8").then(JSON.parse, () => undefined);
-  const served = await serve(held.id, note, note.fetchAhead, host, held, known as TreeProof | undefined);
+  const served = await serve(
+    held.id,
+    note,
+    { ...note.fetchAhead, isStarted: true },
+    host,
+    held,
+    known as TreeProof | undefined,
+  );
   if (!held.initResult) await keeper.keepInitResult(held.id, served.session.initResult());
   await records.update({ ...record, server: identifyProcess(process.pid), complete: true });
   return served;
@@ -135,7 +142,7 @@ export async function adoptShared(
 async function serve(
   id: string,
   note: Note,
-  fetchAhead: FetchAheadOptions,
+  fetchAhead: FetchAheadOptions & { readonly isStarted?: boolean },
   { settings, cache, shared, logger }: ImageHost,
   { descriptor, mountpoint, initResult }: HeldConnection,
   proof: TreeProof | undefined,

@@ -63,6 +63,8 @@ export interface FetchAheadParts {
   readonly cacheDir: string;
   readonly logger: Logger;
   readonly options: FetchAheadOptions;
+  /** The start that these options are about is over. */
+  readonly isStarted: boolean;
 }
 
 /** Begins at once with what a start is known to need. */
@@ -72,6 +74,7 @@ export function startFetchAhead({
   cacheDir,
   logger,
   options,
+  isStarted,
 }: FetchAheadParts): FetchAhead {
   const { manifestDigest } = archive.identity;
   const ended = new AbortController();
@@ -127,7 +130,7 @@ export function startFetchAhead({
         );
     }
   };
-  foretell(command, options.prefetch ?? "auto");
+  if (!isStarted) foretell(command, options.prefetch ?? "auto");
   let filling = false;
   const fill = (mode: BackgroundFillMode) => {
     if (mode === "off" || filling) return;

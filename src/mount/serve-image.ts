@@ -37,6 +37,8 @@ export interface ServeImageOptions<Session extends FuseSession = FuseSession> ex
   readonly environment?: NodeJS.ProcessEnv;
   /** Stays the caller's. */
   readonly cache: DiskCache;
+  /** The start that this mount was made for is over: another server has served it. */
+  readonly isStarted?: boolean;
   /** What images of one process share. */
   readonly shared?: SharedContentParts;
   readonly logger: Logger;
@@ -96,7 +98,8 @@ export async function serveImage<Session extends FuseSession>(
     });
     undo.defer(close);
     const { cacheDir } = settings;
-    const ahead = startFetchAhead({ archive, content, cacheDir, logger, options });
+    const { isStarted = false } = options;
+    const ahead = startFetchAhead({ archive, content, cacheDir, logger, options, isStarted });
     undo.defer(async () => ahead.close());
 
     // What is wedged can be asked for even when JavaScript is; whatever the engine, the signal must not end the process.
