@@ -206,7 +206,7 @@ async function usersOf(record: MountRecord): Promise<string[]> {
     (place) => findMount(place) ?? [],
   );
   const holders = mounts.flatMap((mount) => findMountHolders(mount));
-  const elsewhere = overlay ? await findOverlayHolders(overlay.upper) : [];
+  const elsewhere = overlay ? findOverlayHolders(overlay.upper) : [];
   return [
     ...holders,
     ...elsewhere

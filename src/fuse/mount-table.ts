@@ -31,23 +31,44 @@ export function readMountTable(): MountEntry[] {
   return parseMountTable(readFileSync("/proc/self/mountinfo"));
 }
 
+/** Those at exactly `mountpoint`. On a host with hundreds of mounts parsing them all takes a millisecond. */
+export function mountsAt(mountpoint: string): MountEntry[] {
+  const field = ` ${escapeField(mountpoint)} `;
+  const table = parseMountTable(readFileSync("/proc/self/mountinfo"), (line) => line.includes(field));
+  return table.filter((entry) => entry.mountpoint === mountpoint);
+}
+
+/** Those of a filesystem type. */
+export function mountsOfType(type: string): MountEntry[] {
+  const field = ` - ${escapeField(type)} `;
+  const table = parseMountTable(readFileSync("/proc/self/mountinfo"), (line) => line.includes(field));
+  return table.filter((entry) => entry.type === type);
+}
+
 /**
  * The mount that is seen at `mountpoint` (absolute, without symlinks, `.`, `..` or a trailing slash): the topmost where several lie on each
  * other. Undefined where nothing is mounted at exactly that path.
  */
-export function findMount(mountpoint: string, table = readMountTable()): MountEntry | undefined {
+export function findMount(
+  mountpoint: string,
+  table: readonly MountEntry[] = mountsAt(mountpoint),
+): MountEntry | undefined {
   const here = table.filter((entry) => entry.mountpoint === mountpoint);
   // What lies on another mount has that one as its parent.
   const covered = new Set(here.map((entry) => entry.parentId));
   return here.findLast((entry) => !covered.has(entry.id)) ?? here.at(-1);
 }
 
-/** Parses the text of a mountinfo file. Lines of an unknown form are left out. */
-export function parseMountTable(bytes: Uint8Array): MountEntry[] {
+/** Parses the text of a mountinfo file, or the lines of it that `wanted` takes. Lines of an unknown form are left out. */
+export function parseMountTable(
+  bytes: Uint8Array,
+  wanted: (line: string) => boolean = () => true,
+): MountEntry[] {
   const entries: MountEntry[] = [];
   for (const line of Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     .toString("latin1")
     .split("\n")) {
+    if (!wanted(line)) continue;
     // id parent major:minor root mountpoint options [optional fields] - type source superoptions
     const fields = line.split(" ");
     const separator = fields.indexOf("-", 6);
@@ -76,4 +97,11 @@ function unescapeField(field: string): string {
     String.fromCharCode(Number.parseInt(octal, 8)),
   );
   return Buffer.from(raw, "latin1").toString("utf8");
+}
+
+/** As unescapeField reads it, one character a byte. */
+function escapeField(text: string): string {
+  return Buffer.from(text)
+    .toString("latin1")
+    .replace(/[ \t\n\\#]/g, (character) => `\\${character.charCodeAt(0).toString(8).padStart(3, "0")}`);
 }

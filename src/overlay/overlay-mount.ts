@@ -148,7 +148,7 @@ async function makeDirectories(options: MountOverlayOptions, undo: UndoStack): P
 }
 
 async function refuseMountsInUse(record: OverlayMount): Promise<void> {
-  await refuseUpperInUse(record);
+  await refuseUpperInUse(record, { isOurs: !record.upperGiven });
   for (const target of [record.merged, record.tmpfs]) {
     if (target === undefined) continue;
     const mounted = findMount(target);

@@ -2,7 +2,7 @@
  * The overlays in a mount table: the only truth about which upper dirs are in use, since mounts outlive the processes that made them.
  */
 import { readFileSync } from "node:fs";
-import { type MountEntry, readMountTable } from "../fuse/mount-table.js";
+import { type MountEntry, mountsAt, mountsOfType } from "../fuse/mount-table.js";
 
 /** Y or N: what the kernel does where no option says otherwise. */
 const metacopyDefaultFile = "/sys/module/overlay/parameters/metacopy";
@@ -17,7 +17,7 @@ export interface OverlayEntry extends MountEntry {
 }
 
 /** The overlays among `table`, default: what this process sees. */
-export function overlaysIn(table: readonly MountEntry[] = readMountTable()): OverlayEntry[] {
+export function overlaysIn(table: readonly MountEntry[] = mountsOfType("overlay")): OverlayEntry[] {
   return table
     .filter((entry) => entry.type === "overlay")
     .map((entry) => {
@@ -34,7 +34,7 @@ export function overlaysIn(table: readonly MountEntry[] = readMountTable()): Ove
 
 /** Whether the overlay at `merged` does metacopy: the kernel turns it off where it cannot. */
 export function metacopyIsOn(merged: string): boolean {
-  const listed = overlaysIn().findLast((overlay) => overlay.mountpoint === merged)?.metacopy;
+  const listed = overlaysIn(mountsAt(merged)).at(-1)?.metacopy;
   if (listed !== undefined) return listed === "on";
   try {
     return readFileSync(metacopyDefaultFile, "latin1").startsWith("Y");

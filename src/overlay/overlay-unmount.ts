@@ -11,7 +11,7 @@ import { invariant, SkimError, systemErrorCode } from "../base/errors.js";
 import { haltAt } from "../base/halt.js";
 import { type Logger, silentLogger } from "../base/logger.js";
 import { findMountHolders } from "../fuse/mount-holders.js";
-import { findMount } from "../fuse/mount-table.js";
+import { findMount, mountsAt } from "../fuse/mount-table.js";
 import { MNT_DETACH, UMOUNT_NOFOLLOW } from "../fuse/umount-flags.js";
 import { findOverlayHolders, type OverlayHolder } from "./overlay-holders.js";
 import { type OverlayBinding, type OverlayMount, workDirectoryOf } from "./overlay-mount.js";
@@ -52,7 +52,7 @@ export async function unmountOverlay(
     try {
       await unmountMerged(record, options);
       haltAt("overlay-unmounted");
-      await refuseUpperInUse(record);
+      await refuseUpperInUse(record, { isOurs: !record.upperGiven });
       await removeUpper(record, keepUpper, options);
       await lock.remove();
     } catch (error) {
@@ -80,14 +80,14 @@ async function takeLock(
 
 async function unmountMerged(record: OverlayMount, options: UnmountOverlayOptions): Promise<void> {
   const { merged, upper } = record;
-  const mounted = overlaysIn().some((overlay) => overlay.mountpoint === merged && overlay.upper === upper);
+  const mounted = overlaysIn(mountsAt(merged)).some((overlay) => overlay.upper === upper);
   if (options.lazy) {
     if (mounted) await unmount(merged, MNT_DETACH, options.native);
     return;
   }
   // A container has it as its root. A copy at the same place is only what every new mount namespace starts with (a container that is
   // just being made, a service with a namespace of its own): nobody uses it, and some keep theirs for as long as they live.
-  const holders = await findOverlayHolders(upper);
+  const holders = findOverlayHolders(upper);
   refuseHolders(
     record,
     holders.filter((holder) => holder.mountpoint !== merged),

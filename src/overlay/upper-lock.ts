@@ -87,19 +87,22 @@ export class UpperLock {
   }
 }
 
-/** Throws IN_USE naming the mount where an overlay has `upper` or `work` as its upper or work dir. */
-export async function refuseUpperInUse(paths: {
-  readonly upper: string;
-  readonly work: string;
-}): Promise<void> {
-  const ours = await Promise.all([paths.upper, paths.work].map(fileIdentity));
+/**
+ * Throws IN_USE naming the mount where an overlay has `upper` or `work` as its upper or work dir. `isOurs`: in a directory that nobody else has, so that it has no
+ * other name, and one stat(2) for each overlay of the host is spared.
+ */
+export async function refuseUpperInUse(
+  paths: { readonly upper: string; readonly work: string },
+  { isOurs }: { readonly isOurs: boolean },
+): Promise<void> {
+  const ours = isOurs ? [] : await Promise.all([paths.upper, paths.work].map(fileIdentity));
   for (const overlay of overlaysIn()) {
     for (const used of [overlay.upper, overlay.work]) {
       if (used === undefined) continue;
       const same =
         used === paths.upper ||
         used === paths.work ||
-        (used.startsWith("/") && ours.includes((await fileIdentity(used)) ?? "nothing there"));
+        (!isOurs && used.startsWith("/") && ours.includes((await fileIdentity(used)) ?? "nothing there"));
       if (same) {
         throw new SkimError(
           "IN_USE",
