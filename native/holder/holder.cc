@@ -139,26 +139,38 @@ void Holder::doWhatIsDue() {
 // -- peers --------------------------------------------------------------------------------------------------------------
 
 void Holder::accept() {
-  UniqueFd socket(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-  if (socket.get() < 0) {
-    if (errno != EMFILE && errno != ENFILE) return;
-    // Left in the queue it would wake us for ever.
-    reserve_.reset();
-    UniqueFd(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC)).reset();
-    reserve_ = UniqueFd(open("/dev/null", O_RDONLY | O_CLOEXEC));
-    log(Level::warn, "a connection was turned away: no descriptor is left");
-    return;
+  // Some, then the others get their turn.
+  for (int i = 0; i < 16; i++) {
+    UniqueFd socket(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (socket.get() >= 0)
+      admit(std::move(socket));
+    else if (errno == EMFILE || errno == ENFILE)
+      return turnAway();
+    else
+      return;
   }
+}
+
+// Left in the queue it would wake us for ever.
+void Holder::turnAway() {
+  reserve_.reset();
+  UniqueFd(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC)).reset();
+  reserve_ = UniqueFd(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  log(Level::warn, "a connection was turned away: no descriptor is left");
+}
+
+void Holder::admit(UniqueFd socket) {
   ucred credentials{};
   socklen_t length = sizeof(credentials);
   if (getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &credentials, &length) != 0 || credentials.uid != geteuid()) {
     log(Level::warn, "a connection of another user was turned away", detail("uid", credentials.uid));
     return;
   }
-  if (peers_.size() >= peersMax) {
+  const auto connected = std::count_if(peers_.begin(), peers_.end(), [](const auto& peer) { return !peer->isGone; });
+  if (static_cast<size_t>(connected) >= peersMax) {
     // Who has said nothing for longest goes, not who comes: it may be a server.
     const auto idle = std::find_if(peers_.begin(), peers_.end(),
-                                   [&](const auto& peer) { return peer.get() != server_ && peer.get() != next_; });
+                                   [&](const auto& peer) { return !peer->isGone && peer.get() != server_ && peer.get() != next_; });
     if (idle != peers_.end()) lose(**idle);
   }
   auto peer = std::make_unique<Peer>();

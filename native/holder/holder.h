@@ -58,6 +58,8 @@ class Holder {
   std::optional<uint64_t> nextDueMs() const;
   void doWhatIsDue();
   void accept();
+  void admit(UniqueFd socket);
+  void turnAway();
   void takeSignals();
   void reapChildren();
 

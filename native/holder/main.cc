@@ -59,7 +59,7 @@ UniqueFd listenHere() {
   const mode_t before = umask(0177);
   const bool isBound = bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
   umask(before);
-  if (!isBound || listen(socket.get(), 64) != 0) return UniqueFd();
+  if (!isBound || listen(socket.get(), SOMAXCONN) != 0) return UniqueFd();
   return socket;
 }
 

@@ -103,11 +103,15 @@ void Holder::hello(Peer& peer, const Packet& packet) {
   peer.helloNumber = number;
   peer.watchdogMs = *watchdogMs;
   peer.process = openProcess(peer.process.pid);
-  if (peer.process.pid == starting_.pid) starting_ = Process();
+  // One that came by itself is as good as the one that is being started, and two would drive each other out.
+  if (starting_.pid > 0 && peer.process.pid != starting_.pid) killProcess(starting_);
+  starting_ = Process();
   startAtMs_.reset();
   if (!server_) return welcome(peer);
   next_ = &peer;
   if (letGoUntilMs_ == 0) letGoUntilMs_ = peer.heardMs + letGoMs;
+  log(Level::info, "another server has come, and the server is asked to let go",
+      "\"server\":" + std::to_string(server_->process.pid) + ",\"next\":" + std::to_string(peer.process.pid));
   answer(*server_, {"LETGO", "0"});
 }
 

@@ -18,9 +18,14 @@ interface Call {
   readonly reject: (error: Error) => void;
 }
 
+/** A process with the calls that it has not answered. */
+interface Started {
+  readonly child: ChildProcess;
+  readonly calls: Map<number, Call>;
+}
+
 export class Mounter {
-  #child: ChildProcess | undefined;
-  #calls = new Map<number, Call>();
+  #started: Started | undefined;
   #count = 0;
   #isClosed = false;
 
@@ -52,9 +57,10 @@ export class Mounter {
   /** No more calls; resolves when those under way are answered and the process is gone. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    const child = this.#child;
-    if (!child) return;
+    if (!this.#started) return;
+    const { child } = this.#started;
     child.ref();
+    (child.stdout as Socket).ref();
     const gone = once(child, "close");
     child.stdin!.end();
     await gone;
@@ -64,19 +70,19 @@ export class Mounter {
     if (fields.some((field) => field.includes("\0")))
       throw systemError("EINVAL", 22, "invalid argument", syscall, path);
     if (this.#isClosed) throw new SkimError("LOCAL_IO", `${syscall} of ${path}: the mounter has been closed`);
-    const child = this.#child ?? this.#start();
+    const { child, calls } = this.#started ?? this.#start();
     const number = ++this.#count;
     const request = Buffer.from([String(number), ...fields].map((field) => `${field}\0`).join(""));
     const length = Buffer.alloc(4);
     length.writeUInt32LE(request.length);
     return await new Promise((resolve, reject) => {
-      this.#calls.set(number, { syscall, path, resolve, reject });
+      calls.set(number, { syscall, path, resolve, reject });
       (child.stdout as Socket).ref();
       child.stdin!.write(Buffer.concat([length, request]));
     });
   }
 
-  #start(): ChildProcess {
+  #start(): Started {
     // A session of its own: a terminal's Ctrl-C must not reach it.
     const child = spawn(findHolderProgram(), ["--mounter"], {
       cwd: "/",
@@ -84,7 +90,8 @@ export class Mounter {
       detached: true,
       stdio: ["pipe", "pipe", "inherit"],
     });
-    this.#child = child;
+    const started = { child, calls: new Map<number, Call>() };
+    this.#started = started;
     child.unref();
     const [input, output] = [child.stdin as Socket, child.stdout as Socket];
     input.unref();
@@ -95,33 +102,39 @@ export class Mounter {
     output.setEncoding("utf8").on("data", (text: string) => {
       const lines = (pending + text).split("\n");
       pending = lines.pop()!;
-      for (const line of lines) this.#answer(line);
-      if (this.#calls.size === 0) output.unref();
+      for (const line of lines) answer(started, line);
+      if (started.calls.size === 0) output.unref();
     });
-    child.once("error", (cause) => this.#lose(child, cause));
-    child.once("close", () => this.#lose(child));
-    return child;
-  }
-
-  #answer(line: string): void {
-    const [number, errno, ...rest] = line.split(" ");
-    const call = this.#calls.get(Number(number));
-    if (!call) return;
-    this.#calls.delete(Number(number));
-    if (errno === "0") call.resolve(rest);
-    else {
-      const [code = "EIO", ...meaning] = rest;
-      call.reject(systemError(code, Number(errno), meaning.join(" "), call.syscall, call.path));
-    }
+    child.once("error", (cause) => this.#lose(started, cause));
+    // Its output may stay open much longer: children of it that hang have it too.
+    child.once("exit", () => {
+      // Planned: the last answers may still be in the pipe.
+      if (!this.#isClosed) this.#lose(started);
+    });
+    child.once("close", () => this.#lose(started));
+    return started;
   }
 
   /** The next call starts another one. */
-  #lose(child: ChildProcess, cause?: Error): void {
-    if (this.#child !== child) return;
-    this.#child = undefined;
-    for (const { syscall, path, reject } of this.#calls.values())
+  #lose(started: Started, cause?: Error): void {
+    if (this.#started === started) this.#started = undefined;
+    const { child, calls } = started;
+    child.stdout!.destroy();
+    for (const { syscall, path, reject } of calls.values())
       reject(new SkimError("LOCAL_IO", `${syscall} of ${path}: the mounter has died meanwhile`, { cause }));
-    this.#calls.clear();
+    calls.clear();
+  }
+}
+
+function answer({ calls }: Started, line: string): void {
+  const [number, errno, ...rest] = line.split(" ");
+  const call = calls.get(Number(number));
+  if (!call) return;
+  calls.delete(Number(number));
+  if (errno === "0") call.resolve(rest);
+  else {
+    const [code = "EIO", ...meaning] = rest;
+    call.reject(systemError(code, Number(errno), meaning.join(" "), call.syscall, call.path));
   }
 }
 

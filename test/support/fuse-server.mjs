@@ -1,7 +1,7 @@
 // Serves a mount for the tests of test/fuse: a test must read a mount from other processes than the one that serves it.
 //
-// Usage: node fuse-server.mjs JSON, with {dist, archive, layers, mountpoint, engine, allowOther, adopt}. With `adopt` ({descriptor, initResult}) it
-// takes over a mount that somebody else made, as fuse-holder.mjs does. `layers` are files with the
+// Usage: node fuse-server.mjs JSON, with {dist, archive, layers, mountpoint, engine, allowOther, keeper}. With `keeper` it has its
+// connections kept (src/holder; see kept-mounts.mjs), and serves those that are kept already. `layers` are files with the
 // uncompressed bytes of each layer. Speaks lines of JSON: events on standard output, commands on standard input. The content can be told to
 // fail, or to hold reads of what lies in a layer from `layerOffset` on, which is how a registry looks that is gone or slow.
 import { readdirSync } from "node:fs";
@@ -147,6 +147,7 @@ const plainContent = {
 const content = options.cacheDir ? await cachingContent() : plainContent;
 
 let sessions = [];
+let kept;
 const commands = {
   async stats() {
     // The native engine keeps the list of who waits itself; fuse-native's readers all wait in the content.
@@ -190,6 +191,14 @@ const commands = {
     while (Date.now() < end);
     return {};
   },
+  async keep({ id, mountpoint }) {
+    await kept.mount(id, mountpoint);
+    return {};
+  },
+  async letGo({ limitMs }) {
+    await kept.letGo(limitMs);
+    return {};
+  },
   async end() {
     closeInput();
     return {};
@@ -229,12 +238,17 @@ async function mount(mountpoint, signal) {
   return session;
 }
 
-async function adopt({ descriptor, initResult }) {
+/** Serves what is kept, and what is to be. */
+async function serveKept() {
   const filesystem = new ImageFilesystem({ archive, content });
-  const connection = { descriptor, mountpoint: options.mountpoint };
-  if (initResult) connection.initResult = Buffer.from(initResult, "hex");
-  const session = await openEngine("native").serve({ archive, content, filesystem }, connection, { logger });
-  sessions.push(session);
+  const { KeptMounts } = await import("./kept-mounts.mjs");
+  kept = await KeptMounts.open(options, load, logger, async (connection) => {
+    const session = await openEngine("native").serve({ archive, content, filesystem }, connection, {
+      logger,
+    });
+    sessions.push(session);
+    return session;
+  });
 }
 
 const lines = createInterface({ input: process.stdin });
@@ -257,13 +271,13 @@ try {
     : options.abortSoon
       ? AbortSignal.timeout(1)
       : undefined;
-  if (options.adopt) await adopt(options.adopt);
+  if (options.keeper) await serveKept();
   else if (!options.idle) await mount(options.mountpoint, signal);
-  const initResult = Buffer.from(sessions.at(-1)?.initResult?.() ?? []).toString("hex");
-  tell({ event: "ready", initResult });
+  tell({ event: "ready", pid: process.pid, ...kept?.facts() });
   // Nothing else may keep the process: when its mounts have ended and nobody will send commands, it must end by itself.
   if (!options.idle)
     void Promise.all(sessions.map((session) => session.ended))
+      .then(() => kept?.leave())
       .then(() => content.close?.())
       .then(closeInput);
 } catch (error) {
