@@ -3,7 +3,7 @@
 // start of a container waits for two of them; with a cache node starts as fast as it does with an empty program. V8 refuses a cache of another
 // version of itself, or of a source of another length; then the bundle is compiled. The build always makes both anew.
 "use strict";
-const { readFileSync, writeFileSync } = require("node:fs");
+const { readFileSync, renameSync, writeFileSync } = require("node:fs");
 const { createRequire } = require("node:module");
 const path = require("node:path");
 const vm = require("node:vm");
@@ -25,8 +25,12 @@ function readCache() {
 const source = `(function (exports, require, module, __filename, __dirname) {${readFileSync(file, "utf8")}\n})`;
 // Code from a cache cannot import(): bundles require what is node's own.
 const script = new vm.Script(source, { filename: file, cachedData: readCache() });
-// When it is built: with what has been compiled by the end of a run.
-if (process.env.SKIM_WRITE_CODE_CACHE)
-  process.on("exit", () => writeFileSync(cacheFile, script.createCachedData()));
+// When it is built: with what has been compiled by the end of a run. By rename: one that is cut short would be refused.
+if (process.env.SKIM_WRITE_CODE_CACHE) {
+  process.on("exit", () => {
+    writeFileSync(`${cacheFile}.${process.pid}`, script.createCachedData());
+    renameSync(`${cacheFile}.${process.pid}`, cacheFile);
+  });
+}
 const bundle = { exports: {} };
 script.runInThisContext()(bundle.exports, createRequire(file), bundle, file, __dirname);

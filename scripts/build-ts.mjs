@@ -5,7 +5,8 @@
 // program is up in less than half the time. Parts that a command does not use stay in files of their own and are loaded when needed.
 // Modules that look for files of the package may lie in src/ROOM, dist/ROOM or dist/bin:
 // always two directories below its root.
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import {
   chmodSync,
   copyFileSync,
@@ -74,16 +75,23 @@ chmodSync(path.join(built, "skim.js"), 0o755);
 rmSync(path.join(root, "dist/bin"), { recursive: true, force: true });
 renameSync(built, path.join(root, "dist/bin"));
 
-// Runs that come to nothing, but through what every start goes through, and indexing. Each adds to the cache of the one before it. Not built for tests of the
-// library alone, nor where the addon is missing: then the cache has less in it, or there is none.
+// Runs that leave nothing, but go through what every start goes through, and indexing. Each adds to the cache of the one before it. Not built for tests of the library
+// alone, nor where the addon is missing or nobody may mount: then the cache has less in it, or there is none.
 const scratch = mkdtempSync(path.join(os.tmpdir(), "skim-warm-up-"));
 try {
   const image = path.join(scratch, "image");
   await writeWarmUpImage(image);
-  const cacheDir = path.join(scratch, "cache");
   warmUp("skim", ["run", "/nowhere/warm-up.skim"]);
-  warmUp("skim", ["index", `oci:${image}`, "--cache-dir", cacheDir, "-o", path.join(scratch, "warm-up.skim")]);
+  warmUp("skim", ["index", `oci:${image}`, "-o", path.join(scratch, "warm-up.skim")]);
   warmUp("mount-server", []);
+  const registry = await serve(image);
+  try {
+    // The second one has a profile to go by.
+    for (const command of [["profile", "record"], ["run"]])
+      warmUp("skim", [...command, `${registry.host}/warm-up:latest`, "--no-tty"]);
+  } finally {
+    await registry.close();
+  }
 } finally {
   rmSync(scratch, { recursive: true, force: true });
 }
@@ -91,6 +99,36 @@ try {
 function warmUp(program, args) {
   spawnSync(process.execPath, [path.join(root, "dist/bin", `${program}.js`), ...args], {
     stdio: "ignore",
-    env: { ...process.env, SKIM_WRITE_CODE_CACHE: "1" },
+    env: { ...warmUpEnvironment(), SKIM_WRITE_CODE_CACHE: "1" },
+    // They take a second each.
+    timeout: 60_000,
   });
+}
+
+/** Nothing of what is cached, mounted or set up on this host. */
+function warmUpEnvironment() {
+  const directories = { SKIM_CACHE_DIR: path.join(scratch, "cache"), SKIM_RUN_DIR: path.join(scratch, "run") };
+  return { ...process.env, ...directories, SKIM_CONFIG: "/dev/null" };
+}
+
+/** A registry with the OCI layout `image`, by the program that was just built. */
+async function serve(image) {
+  const args = [path.join(root, "dist/bin/skim.js"), "registry", "serve", `oci:${image}`, "--json"];
+  const child = spawn(process.execPath, args, {
+    stdio: ["ignore", "pipe", "ignore"],
+    env: warmUpEnvironment(),
+  });
+  const ended = once(child, "exit");
+  let text = "";
+  for await (const piece of child.stdout.setEncoding("utf8")) {
+    text += piece;
+    if (text.includes("}")) break;
+  }
+  return {
+    host: text.includes("}") ? JSON.parse(text).host : "nowhere.invalid",
+    close: async () => {
+      child.kill();
+      await ended;
+    },
+  };
 }

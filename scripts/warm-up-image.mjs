@@ -1,5 +1,6 @@
-// A small image as an OCI layout, for the run of `skim index` that goes into the code cache: two gzip layers with what images are made of, and the host's shell as
-// its command, so that all of the way is gone.
+// A small image as an OCI layout, for the runs that go into the code cache: two gzip layers with what images are made of, and the host's shell as
+// its command, with its libraries, so that all of the way is gone.
+import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -48,6 +49,7 @@ async function lowerTar() {
   tar.entry({ name: "usr/bin/sh", mode: 0o755 }, readFileSync(shell));
   tar.entry({ name: "usr/lib/text", pax: { "SCHILY.xattr.user.kind": "text" } }, text);
   tar.entry({ name: "usr/lib/same", type: "link", linkname: "usr/lib/text" });
+  for (const library of shellLibraries()) tar.entry({ name: library.slice(1), mode: 0o755 }, readFileSync(library));
   for (let i = 0; i < 200; i++) tar.entry({ name: `usr/lib/${i}` }, `${i}`);
   tar.finalize();
   return await buffer(tar);
@@ -60,4 +62,9 @@ async function upperTar() {
   tar.entry({ name: "etc/passwd" }, "root:x:0:0:root:/:/bin/sh\n");
   tar.finalize();
   return await buffer(tar);
+}
+
+/** What the shell is loaded with, by the names under which it is looked for; none where there is no ldd, and then the image does not run. */
+function shellLibraries() {
+  return spawnSync("ldd", [shell], { encoding: "utf8" }).stdout?.match(/\/\S+/g) ?? [];
 }

@@ -1,0 +1,60 @@
+import { readFile, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { beforeAll, describe, expect, it } from "vitest";
+import { type EmbeddedRegistry, startEmbeddedRegistry } from "../../src/registry/embedded-registry.js";
+import { writeTestImage } from "../support/oci-layout.js";
+import { cliFile, makeSkimHost, type SkimHost } from "../support/skim-cli.js";
+import { buildTar } from "../support/tar-builder.js";
+import { makeTempDir } from "../support/temp-dir.js";
+
+/** What the two bundled programs (scripts/build-ts.mjs) spare a start: compiling their own code. */
+describe("the built programs", () => {
+  let dir: string;
+  let host: SkimHost;
+  let registry: EmbeddedRegistry;
+
+  beforeAll(async () => {
+    dir = await makeTempDir("built-programs");
+    host = await makeSkimHost();
+    const layout = path.join(dir, "image");
+    const tar = buildTar([
+      { path: "bin/", type: "directory" },
+      { path: "bin/busybox", content: await readFile("/bin/busybox"), mode: 0o755 },
+      { path: "bin/true", type: "hardlink", link: "bin/busybox" },
+    ]);
+    await writeTestImage(layout, [{ tar }], { config: { Cmd: ["true"], Env: ["PATH=/bin"] } });
+    registry = await startEmbeddedRegistry({ layout });
+    return () => registry.close();
+  });
+
+  it("run from V8's code cache, which a start with requests leaves as V8 wants it", async () => {
+    const seen = path.join(dir, "seen");
+    const hook = path.join(dir, "hook.cjs");
+    await writeFile(
+      hook,
+      `const vm = require("node:vm");
+      const { appendFileSync } = require("node:fs");
+      vm.Script = class extends vm.Script {
+        constructor(source, options) {
+          super(source, options);
+          const name = require("node:path").basename(options.filename);
+          appendFileSync(${JSON.stringify(seen)}, name + " " + this.cachedDataRejected + "\\n");
+        }
+      };`,
+    );
+    await host.ok(["run", `${registry.host}/app:latest`, "--no-tty"], {
+      env: { NODE_OPTIONS: `--require=${hook}` },
+    });
+    const programs = (await readFile(seen, "utf8")).split("\n").filter(Boolean).sort();
+    expect(programs).toEqual(["mount-server.bundle.cjs false", "skim.bundle.cjs false"]);
+  });
+
+  it("have in it what a mount server runs once it has a mount, and the command beside it", async () => {
+    const holds = async (program: string, text: string) =>
+      (await readFile(path.join(path.dirname(cliFile), `${program}.code-cache`))).includes(text);
+    // Texts of functions that V8 compiles when they are first called: startMountServer, decoding in FetchRun, mounting an overlay.
+    expect(await holds("mount-server", "unmounted")).toBe(true);
+    expect(await holds("mount-server", "its bytes end too early")).toBe(true);
+    expect(await holds("skim", "lowerdir=")).toBe(true);
+  });
+});
