@@ -42,7 +42,12 @@ await bundle.write({
 });
 await bundle.close();
 
-const child = spawn(process.execPath, ["--enable-source-maps", path.join(built, "main.js"), ...args], { stdio: "inherit" });
+// Where this is set, node parses that file and its own certificates before anything else, 0.07 s of a processor in each process of a start. Nothing here speaks TLS.
+const { NODE_EXTRA_CA_CERTS: _, ...environment } = process.env;
+const child = spawn(process.execPath, ["--enable-source-maps", path.join(built, "main.js"), ...args], {
+  env: environment,
+  stdio: "inherit",
+});
 // Ctrl-C reaches the child by itself; this process stays until it has cleaned up.
 process.on("SIGINT", () => {});
 process.on("SIGTERM", () => child.kill("SIGTERM"));
