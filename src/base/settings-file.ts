@@ -1,19 +1,16 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import { closest, distance } from "fastest-levenshtein";
 import { SkimError, systemErrorCode } from "./errors.js";
+import { settingsFileVariable, unknownKey } from "./setting-names.js";
 import { settingNames } from "./settings-table.js";
 
 /**
- * The settings file: one JSON object whose keys are the settings of settings-table.ts. An empty file is one without settings.
+ * The settings file: one JSON object whose keys are the settings of settings-table.ts, and lines that begin with two slashes, which are comments. An empty
+ * file is one without settings.
  */
 
 /** Where it is when nobody says where; it need not be there. */
 export const defaultSettingsFile = "/etc/skim/config.json";
-/** Holds the path of a settings file. */
-export const settingsFileVariable = "SKIM_CONFIG";
-/** Edits between a mistyped key and the one that is suggested; more is another word. */
-const editsMax = 4;
 
 export interface SettingsFile {
   readonly file: string;
@@ -32,7 +29,8 @@ export function readSettingsFile(
   const file = path.resolve(named ?? defaultSettingsFile);
   const text = readText(file, named !== undefined);
   if (text === undefined) return undefined;
-  const values = text.trim() === "" ? {} : parseObject(file, text);
+  const json = withoutComments(text);
+  const values = json.trim() === "" ? {} : parseObject(file, json);
   const unknown = Object.keys(values).find((key) => !(settingNames as string[]).includes(key));
   if (unknown !== undefined) throw new SkimError("USAGE", `settings file ${file}: ${unknownKey(unknown)}`);
   return { file, values };
@@ -58,6 +56,11 @@ function readText(file: string, mustBeThere: boolean): string | undefined {
   }
 }
 
+/** Lines stay where they are, for messages. No text in JSON goes over the end of a line, so none is taken for a comment. */
+function withoutComments(text: string): string {
+  return text.replace(/^[ \t]*\/\/.*$/gm, "");
+}
+
 function parseObject(file: string, text: string): Record<string, unknown> {
   let json: unknown;
   try {
@@ -70,19 +73,4 @@ function parseObject(file: string, text: string): Record<string, unknown> {
   if (typeof json === "object" && json !== null && !Array.isArray(json))
     return json as Record<string, unknown>;
   throw new SkimError("USAGE", `settings file ${file} is not a JSON object, as {"cacheDir": "/data/skim"}`);
-}
-
-function unknownKey(key: string): string {
-  // Words of the environment and of the command line are near misses too: cache_dir, cache-dir, CACHEDIR.
-  const plain = key
-    .replace(/^(SKIM_|--)/i, "")
-    .replace(/[-_]/g, "")
-    .toLowerCase();
-  const byPlain = new Map(settingNames.map((name) => [name.toLowerCase(), name]));
-  const nearest = closest(plain, [...byPlain.keys()]);
-  const advice =
-    distance(plain, nearest) <= Math.min(editsMax, Math.ceil(plain.length / 2))
-      ? `did you mean ${JSON.stringify(byPlain.get(nearest))}?`
-      : `the settings are ${settingNames.join(", ")}`;
-  return `there is no setting ${JSON.stringify(key)}; ${advice}`;
 }

@@ -1,6 +1,7 @@
 import path from "node:path";
 import type { z } from "zod";
 import { SkimError } from "./errors.js";
+import { refuseMistypedVariables } from "./setting-names.js";
 import { readSettingsFile, type SettingsFile } from "./settings-file.js";
 import { type SettingName, settingNames, settingsTable } from "./settings-table.js";
 
@@ -17,7 +18,7 @@ export const settingEnvironment = Object.fromEntries(
 
 /**
  * Joins options, environment, settings file and defaults. `settingsFile`: see readSettingsFile, which is not asked where `options` have everything.
- * Throws USAGE naming the setting that does not fit and where it is, and as readSettingsFile does.
+ * Throws USAGE naming the setting that does not fit and where it is, and as readSettingsFile and refuseMistypedVariables do.
  */
 export function resolveSettings(
   options: SettingsInput = {},
@@ -25,6 +26,7 @@ export function resolveSettings(
   settingsFile?: string,
 ): Settings {
   const complete = settingNames.every((name) => options[name] !== undefined);
+  if (!complete) refuseMistypedVariables(environment);
   const file = complete ? undefined : readSettingsFile(settingsFile, environment);
   const resolved = Object.fromEntries(
     settingNames.map((name) => [name, resolveSetting(name, options, environment, file)]),

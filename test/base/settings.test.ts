@@ -1,6 +1,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, it } from "vitest";
+import { exampleSettingsFile } from "../../src/base/example-settings.js";
 import { parseMirrors } from "../../src/base/mirror-settings.js";
 import { describeSettings, resolveSettings } from "../../src/base/settings.js";
 import { settingNames, settingsTable } from "../../src/base/settings-table.js";
@@ -100,10 +101,54 @@ describe("the settings file", () => {
     );
   });
 
+  it("may have lines that are comments, and says the line of what is wrong all the same", async () => {
+    const text = '// Settings.\n{\n  // Where.\n\t// "cacheDir": "/a",\n  "cacheDir": "/b//c"\n}\n';
+    expect(resolveSettings({}, {}, await settingsFile(text)).cacheDir).toBe("/b/c");
+    expect(resolveSettings({}, {}, await settingsFile("// nothing yet\n")).cacheDir).toBe("/var/lib/skim");
+    const behindValue = await settingsFile('{ "cacheDir": "/b" // here\n}');
+    expect(() => resolveSettings({}, {}, behindValue)).toThrow(/is not JSON/);
+  });
+
   it("that cannot be read is said to be so", async () => {
     const directory = path.join(await makeTempDir("settings"), "dir");
     mkdirSync(directory);
     expect(() => resolveSettings({}, {}, directory)).toThrow(expect.objectContaining({ code: "LOCAL_IO" }));
+  });
+});
+
+describe("the environment", () => {
+  it.each([
+    ["SKIM_CACHEDIR", "SKIM_CACHE_DIR"],
+    ["SKIM_CACHE_DIRS", "SKIM_CACHE_DIR"],
+    ["SKIM_MIRROR", "SKIM_MIRRORS"],
+    ["SKIM_READ_DEADLINE", "SKIM_READ_DEADLINE_MS"],
+    ["SKIM_CONFG", "SKIM_CONFIG"],
+  ])("with %s is told of %s", (typed, meant) => {
+    expect(() => resolveSettings({}, { [typed]: "1" }, "/dev/null")).toThrow(
+      expect.objectContaining({
+        code: "USAGE",
+        message: `environment: there is no setting ${typed}; did you mean ${meant}?`,
+      }),
+    );
+  });
+
+  it("may have variables that are no settings of ours", () => {
+    const environment = { SKIM_DEBUG: "1", SKIM_SERVICE_HOST: "10.0.0.7", SKIM_PORT: "tcp://10.0.0.7:80" };
+    expect(resolveSettings({}, environment, "/dev/null")).toEqual(resolveSettings({}, {}, "/dev/null"));
+  });
+});
+
+describe("the example of a settings file", () => {
+  const file = path.resolve(import.meta.dirname, "../../scripts/host/config.json");
+
+  it("is made from the table of settings: node scripts/host/generate.mjs writes it", () => {
+    expect(readFileSync(file, "utf8")).toBe(exampleSettingsFile());
+  });
+
+  it("names every setting with its default", () => {
+    const json = readFileSync(file, "utf8").replace(/^\s*\/\/.*$/gm, "");
+    expect(Object.keys(JSON.parse(json))).toEqual(settingNames);
+    expect(resolveSettings({}, {}, file)).toEqual(resolveSettings({}, {}, "/dev/null"));
   });
 });
 
