@@ -20,6 +20,7 @@ import type { ImageSource } from "../registry/image-source.js";
 import type { FillOptions, Presence } from "./background-fill.js";
 import type { ContentArchive } from "./content-archive.js";
 import { type ContentCounter, createContentCounters } from "./counters.js";
+import { FinishedWaits, type FirstWaits, type WaitReport } from "./finished-waits.js";
 import type { PrefetchReport } from "./prefetch.js";
 import { planRead } from "./read-plan.js";
 import { SpanBringer } from "./span-bringer.js";
@@ -108,6 +109,10 @@ export interface Content {
   readonly counters: Counters<ContentCounter>;
   /** What is being fetched at the moment. */
   inFlight(): FetchInFlight[];
+  /** How long readers have waited for spans that were not at hand. */
+  waits(): WaitReport;
+  /** The waits of the start, one by one. */
+  firstWaits(): FirstWaits;
   /** Checks all spans of the image in the disk cache, and on request those that are not there against the registry. */
   verifyAll(options?: VerifyOptions): Promise<VerifyReport>;
   /** Fails reads under way with CANCELLED, waits for fetches and writes to end, and lets go of the cache. May be called twice. */
@@ -127,6 +132,7 @@ class ImageContent implements Content {
   readonly #bringer: SpanBringer;
   readonly #reader: SpanReaderOptions;
   readonly #ahead: SpansAhead;
+  readonly #waits = new FinishedWaits();
 
   constructor(options: ContentOptions) {
     this.#options = options;
@@ -140,7 +146,7 @@ class ImageContent implements Content {
     });
     this.#store = store;
     this.#fetcher = fetcher;
-    this.#bringer = new SpanBringer({ store, fetcher });
+    this.#bringer = new SpanBringer({ store, fetcher, waits: this.#waits });
     this.#reader = { archive, store, bringer: this.#bringer, counters };
     this.#ahead = new SpansAhead({
       ...{ archive, store, fetcher, traffic, counters, logger, memoryCacheBytes },
@@ -161,7 +167,7 @@ class ImageContent implements Content {
     if (missing.length > 0) {
       const scope = new CallScope("reading a file", signal, performance.now() + settings.readDeadlineMs);
       try {
-        const served = serveMissing(missing, scope, this.#reader);
+        const served = serveMissing(missing, scope, { ...this.#reader, aside });
         if (!aside) this.touched(parts.map(({ span }) => span));
         await served;
       } catch (error) {
@@ -194,6 +200,7 @@ class ImageContent implements Content {
   }
 
   touched(spans: readonly number[]): void {
+    if (spans.length > 0) this.#waits.read();
     this.#ahead.touched(spans);
   }
 
@@ -217,8 +224,16 @@ class ImageContent implements Content {
     return this.#fetcher.inFlight();
   }
 
+  waits(): WaitReport {
+    return this.#waits.report();
+  }
+
+  firstWaits(): FirstWaits {
+    return this.#waits.first();
+  }
+
   verifyAll(options: VerifyOptions = {}): Promise<VerifyReport> {
-    return verifySpans(this.#reader, options);
+    return verifySpans({ ...this.#reader, aside: true }, options);
   }
 
   async close(): Promise<void> {

@@ -11,6 +11,8 @@ export const contentCounters = [
   /** Ranged requests made, repeated ones included, and compressed bytes that came. */
   "fetch_requests_total",
   "fetched_bytes_total",
+  /** Attempts at bytes that were asked for before: the one before failed, or its bytes were wrong. */
+  "retries_total",
   /** Spans that came before anybody asked for them: by a profile, a start set, read-ahead or filling. */
   "prefetched_spans_total",
   /** Spans that reads wanted bytes of for the first time, cached or not, and their compressed bytes: what the workload needs. */

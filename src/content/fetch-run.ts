@@ -16,6 +16,7 @@
  * point on. If that does not help, the spans up to the next restart point fail, and only they. Every wait for a next
  * span has a limit, so that a connection that drips or hangs does not hold up readers that come after the first.
  */
+import { rangeLength } from "../base/byte-range.js";
 import { describeError, isSkimError, SkimError } from "../base/errors.js";
 import type { Logger } from "../base/logger.js";
 import type { Counters } from "../base/metrics.js";
@@ -26,7 +27,10 @@ import type { ContentArchive, ContentLayer } from "./content-archive.js";
 import type { ContentCounter } from "./counters.js";
 import { isDamage, lateError, nobodyWaits, SpanDamage, SpanLost, unexpectedError } from "./fetch-failures.js";
 import { compressedRange, nextRestart, type PlannedRun } from "./fetch-plan.js";
+import type { PhaseTimes } from "./phase-clock.js";
+import { type RunDescription, RunProgress } from "./run-progress.js";
 import type { SpanStore } from "./span-store.js";
+import type { SpanWait, UnwaitedRun } from "./span-wait.js";
 import type { Traffic, Urgency } from "./traffic.js";
 import { Watchdog } from "./watchdog.js";
 
@@ -47,31 +51,10 @@ export interface FetchRunOptions {
   readonly readDeadlineMs: number;
 }
 
-/** What a run is for that needs no waiters. */
-export interface UnwaitedRun {
-  readonly urgency: Exclude<Urgency, "demand">;
-  /** Milliseconds to wait before this many compressed bytes more are taken; asked once for each piece. */
-  readonly pace?: (bytes: number) => number;
-  /** Called with the length of each piece that arrives. */
-  readonly onArrived?: (bytes: number) => void;
-  /** Called with each span that has come. */
-  readonly onSpan?: (span: number) => void;
-  /** Called where spans are given up because their bytes are wrong. */
-  readonly onDamage?: (error: SkimError) => void;
-}
-
-/** A reader's place at a run. */
-export interface SpanWait {
-  readonly span: number;
-  /** Of the run: see FetchRun.sequence. */
-  readonly sequence: number;
-  /** The span's bytes, verified; not to be changed. May never settle after `leave`. */
-  readonly bytes: Promise<Uint8Array>;
-  /** Gives the place up. May be called at any time, and more than once. */
-  leave(): void;
-}
-
 interface Waiter {
+  /** Of the run's clock: when it began to wait, and, once it has the span, what it waited for. */
+  readonly before: PhaseTimes;
+  spent?: PhaseTimes;
   resolve(bytes: Uint8Array): void;
   reject(error: unknown): void;
 }
@@ -82,6 +65,7 @@ export class FetchRun {
   /** Runs and reads are numbered in the order they begin. */
   readonly sequence: number;
   readonly #options: FetchRunOptions;
+  readonly #progress: RunProgress;
   /** Undefined once nobody but waiters wants the run. */
   #unwaited: UnwaitedRun | undefined;
   #failure: SkimError | undefined;
@@ -110,6 +94,7 @@ export class FetchRun {
     this.plan = plan;
     this.sequence = sequence;
     this.#options = options;
+    this.#progress = new RunProgress(() => options.counters.add("retries_total"));
     this.#position = plan.start;
     this.#watchdog = new Watchdog(options.readDeadlineMs, () =>
       this.cancel(lateError(this.layer, this.#position, options.readDeadlineMs)),
@@ -129,6 +114,10 @@ export class FetchRun {
     return this.#failure;
   }
 
+  describe(): RunDescription {
+    return this.#progress.describe();
+  }
+
   get urgency(): Urgency {
     return this.#waiting > 0 ? "demand" : (this.#unwaited?.urgency ?? "fill");
   }
@@ -142,9 +131,11 @@ export class FetchRun {
   wait(span: number): SpanWait {
     const waiters = this.#waiters.get(span) ?? new Set();
     this.#waiters.set(span, waiters);
+    const { clock } = this.#progress;
+    const before = clock.read();
     let waiter: Waiter | undefined;
     const bytes = new Promise<Uint8Array>((resolve, reject) => {
-      waiter = { resolve, reject };
+      waiter = { before, resolve, reject };
     });
     // Who waits for several spans fails with the first of them.
     bytes.catch(() => {});
@@ -156,7 +147,8 @@ export class FetchRun {
       this.#countWaiters(-1);
       this.#endUnlessWanted();
     };
-    return { span, sequence: this.sequence, bytes, leave };
+    const spent = () => waiter!.spent ?? clock.since(before);
+    return { span, sequence: this.sequence, bytes, spent, leave };
   }
 
   /** Takes back what the run was begun for: from now on only waiters want it, and without one it ends. */
@@ -175,14 +167,16 @@ export class FetchRun {
   async run(): Promise<void> {
     const { archive } = this.#options;
     const { end } = this.plan;
-    let [lost, failed, failedAt] = [0, 0, -1];
+    let [lost, failed, failedAt, isAgain] = [0, 0, -1, false];
     this.#enterTraffic();
     try {
       while (this.#position < end) {
         this.#abort.signal.throwIfAborted();
         const restart = archive.restartSpan(this.#position);
         try {
-          await this.#fetchFrom(restart, failedAt === restart);
+          const fetched = this.#fetchFrom(restart, { isAgain, afterDamage: failedAt === restart });
+          isAgain = true;
+          await fetched;
         } catch (error) {
           this.#abort.signal.throwIfAborted();
           if (error instanceof SpanLost && lost++ < attemptsMax) continue;
@@ -234,7 +228,10 @@ export class FetchRun {
     }
   }
 
-  async #fetchFrom(restart: number, afterDamage: boolean): Promise<void> {
+  async #fetchFrom(
+    restart: number,
+    { isAgain, afterDamage }: { isAgain: boolean; afterDamage: boolean },
+  ): Promise<void> {
     const { archive, source, native, counters, traffic, readDeadlineMs } = this.#options;
     const { end, toNextRestart } = this.plan;
     const { digest, compressedBytes, compression } = this.layer;
@@ -244,21 +241,25 @@ export class FetchRun {
       archive.window(restart),
     );
     counters.add("fetch_requests_total");
+    const range = compressedRange(archive, restart, end);
+    this.#progress.requests(rangeLength(range), isAgain);
     const transfer = traffic.link.begin();
     this.#arrive(false);
     const abandoned = new AbortController();
     const pieces = source.readBlob(
       { digest, size: compressedBytes },
       {
-        range: compressedRange(archive, restart, end),
+        range,
         signal: AbortSignal.any([this.#abort.signal, abandoned.signal]),
         afterDamage,
+        onAttempt: (attempt) => this.#progress.attempts(attempt),
         // A run that fetches a whole layer, or has to wait for others, may take long; the watchdog sees to it that it gets on.
         ...(toNextRestart || this.#unwaited ? {} : { deadlineMs: readDeadlineMs }),
       },
     );
     const arrived = new ArrivedPieces(pieces, async (bytes) => {
       counters.add("fetched_bytes_total", bytes);
+      this.#progress.arrived(bytes);
       transfer.arrived(bytes);
       this.#unwaited?.onArrived?.(bytes);
       this.#arrive(true);
@@ -280,20 +281,26 @@ export class FetchRun {
   async #decode(arrived: ArrivedPieces, decoder: DecoderHandle, restart: number): Promise<void> {
     const { native, store, traffic } = this.#options;
     const { signal } = this.#abort;
+    const { clock } = this.#progress;
     this.#watchdog.start();
     for (let decoding = restart; ; ) {
+      clock.enter("network");
       const piece = await arrived.take();
+      clock.enter("queue");
       if (!piece) throw new SpanDamage("its bytes end too early");
       await this.#turn();
       native.decoderWrite(decoder, piece);
       for (;;) {
         const span = decoding;
         const cache = span < this.#position ? undefined : store.storing(this.layer, span);
-        const next = () =>
-          cache
+        const next = () => {
+          clock.enter("inflate");
+          return cache
             ? native.decoderNextStored(decoder, cache, span - this.layer.spanFirst, this.#waiters.has(span))
             : native.decoderNext(decoder);
+        };
         const decoded = await traffic.inflate(this.urgency, next, signal);
+        clock.enter("queue");
         signal.throwIfAborted();
         if (!decoded) break;
         this.#watchdog.start();
@@ -369,6 +376,7 @@ export class FetchRun {
     this.#waiters.delete(span);
     const taken = [...waiters];
     waiters.clear();
+    for (const waiter of taken) waiter.spent = this.#progress.clock.since(waiter.before);
     this.#countWaiters(-taken.length);
     return taken;
   }

@@ -6,9 +6,9 @@
 import { setMaxListeners } from "node:events";
 import { isSkimError, SkimError } from "../base/errors.js";
 import { type ContentArchive, type ContentLayer, compressedBytesOf, layerOfSpan } from "./content-archive.js";
-import type { UnwaitedRun } from "./fetch-run.js";
 import type { SpanFetcher } from "./span-fetcher.js";
 import type { SpanStore } from "./span-store.js";
+import type { UnwaitedRun } from "./span-wait.js";
 import type { Traffic } from "./traffic.js";
 
 /** How far ahead in the order of need a neighbour may stand to come along: it would be asked for soon, and saves a request. */

@@ -7,9 +7,11 @@
 import { setMaxListeners } from "node:events";
 import { orAborted } from "../registry/call-scope.js";
 import type { ContentLayer } from "./content-archive.js";
-import type { SpanWait } from "./fetch-run.js";
+import type { FinishedWaits } from "./finished-waits.js";
+import { addPhases, noPhases, type PhaseTimes } from "./phase-clock.js";
 import type { SpanFetcher } from "./span-fetcher.js";
 import type { SpanStore } from "./span-store.js";
+import type { SpanWait } from "./span-wait.js";
 
 export interface WantedSpan {
   /** Index of the span in the archive. */
@@ -22,29 +24,46 @@ export interface BroughtSpan {
   /** All bytes of the span, verified; not to be changed. */
   readonly bytes: Uint8Array;
   readonly from: "memory" | "disk" | "network";
+  /** What was done to fetch it while this was waited for; undefined where nothing was. */
+  readonly spent?: PhaseTimes;
 }
 
 export class SpanBringer {
   readonly #store: SpanStore;
   readonly #fetcher: SpanFetcher;
+  readonly #waits: FinishedWaits;
 
-  constructor(parts: { store: SpanStore; fetcher: SpanFetcher }) {
+  constructor(parts: { store: SpanStore; fetcher: SpanFetcher; waits: FinishedWaits }) {
     this.#store = parts.store;
     this.#fetcher = parts.fetcher;
+    this.#waits = parts.waits;
   }
 
-  /** One promise for each of `wanted`, spans of `layer`, none twice. They reject as fetching does, and with the reason of their signal. */
-  bring(layer: ContentLayer, wanted: readonly WantedSpan[]): Promise<BroughtSpan>[] {
+  /**
+   * One promise for each of `wanted`, spans of `layer`, none twice. They reject as fetching does, and with the reason of their signal. `aside`: nobody
+   * who uses the image waits for them.
+   */
+  bring(layer: ContentLayer, wanted: readonly WantedSpan[], aside = false): Promise<BroughtSpan>[] {
     const sequence = this.#fetcher.nextSequence();
     const begun = this.#store.openLayer(layer).then(() => this.#begin(layer, wanted, sequence));
     return wanted.map(({ span, signal }) => {
       // Many spans of one read share a signal; node would warn of a leak at the eleventh.
       setMaxListeners(0, signal);
-      return orAborted(
+      const promise = orAborted(
         begun.then((brought) => brought.get(span)!),
         signal,
       );
+      if (!aside) this.#watch(span, promise);
+      return promise;
     });
+  }
+
+  #watch(span: number, promise: Promise<BroughtSpan>): void {
+    const end = this.#waits.begin(span);
+    promise.then(
+      ({ from, spent }) => end(from === "disk" ? "cache" : from, spent),
+      () => end("unserved"),
+    );
   }
 
   #begin(
@@ -97,7 +116,7 @@ export class SpanBringer {
     const leave = () => wait.leave();
     signal.addEventListener("abort", leave, { once: true });
     try {
-      return { bytes: await wait.bytes, from: "network" };
+      return { bytes: await wait.bytes, from: "network", spent: wait.spent() };
     } catch (error) {
       // A run that began before this call had its own time and its own luck: its failure is not this call's.
       const joined = wait.sequence < sequence;
@@ -105,7 +124,9 @@ export class SpanBringer {
     } finally {
       signal.removeEventListener("abort", leave);
     }
-    return await this.#heldOrFetched(layer, wanted, sequence);
+    const inVain = wait.spent();
+    const brought = await this.#heldOrFetched(layer, wanted, sequence);
+    return { ...brought, spent: addPhases(inVain, brought.spent ?? noPhases) };
   }
 
   async #heldOrFetched(layer: ContentLayer, wanted: WantedSpan, sequence: number): Promise<BroughtSpan> {

@@ -10,7 +10,10 @@ import { SkimError } from "../base/errors.js";
 import type { Digest } from "../image/digest.js";
 import type { ContentLayer } from "./content-archive.js";
 import { compressedRange, planRuns } from "./fetch-plan.js";
-import { FetchRun, type FetchRunOptions, type SpanWait, type UnwaitedRun } from "./fetch-run.js";
+import { FetchRun, type FetchRunOptions } from "./fetch-run.js";
+import type { RunDescription } from "./run-progress.js";
+import type { SpanWait, UnwaitedRun } from "./span-wait.js";
+import type { Urgency } from "./traffic.js";
 
 /**
  * Compressed bytes in front of his span in a run of a prefetch that a reader waits for rather than asking for that alone: about what a link brings in the round trip of
@@ -19,7 +22,7 @@ import { FetchRun, type FetchRunOptions, type SpanWait, type UnwaitedRun } from 
 const joinedBytesMax = 1024 * 1024;
 
 /** A run as it stands. Spans are counted from 0 within the layer. */
-export interface FetchInFlight {
+export interface FetchInFlight extends RunDescription {
   readonly layer: Digest;
   readonly spanStart: number;
   readonly spanEnd: number;
@@ -27,6 +30,7 @@ export interface FetchInFlight {
   readonly spanNext: number;
   /** Reads that wait for one of its spans, once for each span. */
   readonly waiting: number;
+  readonly urgency: Urgency;
 }
 
 export class SpanFetcher {
@@ -109,12 +113,14 @@ export class SpanFetcher {
   }
 
   inFlight(): FetchInFlight[] {
-    return [...this.#runs.keys()].map(({ layer, plan, position, waiting }) => ({
-      layer: layer.digest,
-      spanStart: plan.start - layer.spanFirst,
-      spanEnd: plan.end - layer.spanFirst,
-      spanNext: position - layer.spanFirst,
-      waiting,
+    return [...this.#runs.keys()].map((run) => ({
+      layer: run.layer.digest,
+      spanStart: run.plan.start - run.layer.spanFirst,
+      spanEnd: run.plan.end - run.layer.spanFirst,
+      spanNext: run.position - run.layer.spanFirst,
+      waiting: run.waiting,
+      urgency: run.urgency,
+      ...run.describe(),
     }));
   }
 

@@ -21,6 +21,8 @@ export interface SpanReaderOptions {
   readonly store: SpanStore;
   readonly bringer: SpanBringer;
   readonly counters: Counters<ContentCounter>;
+  /** See ReadRequest. */
+  readonly aside?: boolean;
 }
 
 /** A span of a read, with what the read wants of it. */
@@ -64,13 +66,14 @@ export async function serveMissing(
 async function readBatch(
   batch: readonly SpanOfRead[],
   signal: AbortSignal,
-  { bringer, counters }: SpanReaderOptions,
+  { bringer, counters, aside }: SpanReaderOptions,
 ): Promise<void> {
   const copies: Promise<void>[] = [];
   for (const [layer, spans] of byLayer(batch)) {
     const brought = bringer.bring(
       layer,
       spans.map(({ span }) => ({ span, signal })),
+      aside,
     );
     for (const [position, promise] of brought.entries())
       copies.push(

@@ -3,7 +3,7 @@ import { isSkimError } from "../base/errors.js";
 import type { Logger } from "../base/logger.js";
 import type { CallScope } from "./call-scope.js";
 import { parseContentRange } from "./content-range.js";
-import type { BlobId } from "./image-source.js";
+import type { BlobAttempt, BlobId } from "./image-source.js";
 import type { MirrorPatience } from "./mirror-patience.js";
 import { protocolFailure, refuseEncoding } from "./refusals.js";
 import type { RegistryClient } from "./registry-client.js";
@@ -32,6 +32,8 @@ export interface BlobStreamOptions {
   readonly scope: CallScope;
   /** Names the blob in errors. */
   readonly what: string;
+  /** See ReadBlobOptions. */
+  readonly onAttempt?: ((attempt: BlobAttempt) => void) | undefined;
 }
 
 /** Below /v2/REPOSITORY/. */
@@ -49,12 +51,14 @@ export async function* streamBlob(
   const path = blobPath(blob);
   const failedMirrors = new Set<Mirror>();
   let at = range.start;
+  let isRetry = false;
   while (at < range.end) {
     scope.check();
     const attemptStart = at;
     const route = routes.choose(path, failedMirrors);
     const patience = routes.patience(route, scope.signal);
     const sent = routes.note(route, path, at);
+    options.onAttempt?.({ host: route.client.registry, isRetry });
     let failure: unknown;
     try {
       const attempt = { client: route.client, patience, signal: patience?.signal ?? scope.signal };
@@ -72,6 +76,7 @@ export async function* streamBlob(
       patience?.end();
       if (failure === undefined) routes.leave(route, at > attemptStart);
     }
+    isRetry = failure !== undefined;
     if (failure !== undefined && routes.blame(route, path, failure, scope)) {
       failedMirrors.add(route.mirror!);
       continue;

@@ -29,6 +29,9 @@ export interface ImageSource {
    */
   rejectBytes?(blob: BlobId): boolean;
 
+  /** Of a source that has mirrors, in the order in which they are asked. */
+  mirrors?(): readonly MirrorState[];
+
   /** What was asked of the source so far. */
   readonly counters: { readonly requests: number; readonly bytes: number };
 
@@ -48,6 +51,28 @@ export interface ReadBlobOptions {
   readonly deadlineMs?: number;
   /** The same bytes came before and were wrong: a source that knows a shorter way to them must not take it again. */
   readonly afterDamage?: boolean;
+  /** Called when somebody is about to be asked, by a source that asks others. */
+  readonly onAttempt?: (attempt: BlobAttempt) => void;
+}
+
+export interface BlobAttempt {
+  /** The registry or mirror that is asked, as the user named it. */
+  readonly host: string;
+  /** The attempt before it failed. */
+  readonly isRetry: boolean;
+}
+
+/** How a mirror of the source does. */
+export interface MirrorState {
+  readonly name: string;
+  /** resting: left alone after a failure; on trial: it has rested, and one attempt tries it out. */
+  readonly state: "in use" | "resting" | "on trial";
+  /** Of a rest, until it is over, and what the failure was. */
+  readonly restMs?: number;
+  readonly reason?: string;
+  /** Blobs that it is not asked for: it has not got them, or has sent other bytes. */
+  readonly missingBlobs: number;
+  readonly wrongBlobs: number;
 }
 
 export interface ResolvedImage {

@@ -34,6 +34,11 @@ export class Rest {
     return now < this.#until;
   }
 
+  /** Until the rest is over; 0 where it is. */
+  leftMs(now: number): number {
+    return Math.max(0, this.#until - now);
+  }
+
   /** A failure of an attempt that began at `attemptStartedAt`. `atLeastMs`: what a Retry-After asked for. */
   begin(reason: string, attemptStartedAt: number, now: number, atLeastMs = 0): void {
     if (attemptStartedAt < this.#since) return;

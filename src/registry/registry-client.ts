@@ -32,6 +32,11 @@ export class RegistryClient {
     this.#origin = options.origin;
   }
 
+  /** The host as the user named it. */
+  get registry(): string {
+    return this.#options.registry;
+  }
+
   /**
    * GETs `path` below /v2/REPOSITORY/ and resolves to a 2xx answer. `what` names it in errors. With `remember`, the URL that a redirect
    * led to is asked directly the next time; a refusal there (a signed URL expires) sends the request through the registry again.

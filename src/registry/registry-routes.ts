@@ -3,6 +3,7 @@ import { describeError, isSkimError, SkimError } from "../base/errors.js";
 import type { Logger } from "../base/logger.js";
 import { redact } from "../base/redact.js";
 import type { CallScope } from "./call-scope.js";
+import type { MirrorState } from "./image-source.js";
 import { MirrorPatience } from "./mirror-patience.js";
 import { defaultRestPolicy, Rest, type RestPolicy } from "./mirror-rest.js";
 import type { RegistryClient } from "./registry-client.js";
@@ -60,6 +61,12 @@ export class RegistryRoutes {
     this.#options = options;
     const policy = options.restPolicy ?? defaultRestPolicy;
     this.#mirrors = options.mirrors.map((route) => new Mirror(route, policy));
+  }
+
+  /** How each mirror does, in their order. */
+  describe(): MirrorState[] {
+    const now = performance.now();
+    return this.#mirrors.map((mirror) => mirror.describe(now));
   }
 
   /** Whom to ask for `path` now, without those of `tried`. To be ended with `leave` or `blame`. */
@@ -232,6 +239,20 @@ export class Mirror {
   restsBecause(path: string, now: number): string | undefined {
     const rests = [this.#rest, this.#missing.get(path), this.#wrong.get(path)];
     return rests.find((rest) => rest?.isResting(now))?.reason;
+  }
+
+  describe(now: number): MirrorState {
+    const resting = (rests: Map<string, Rest>) =>
+      [...rests.values()].filter((rest) => rest.isResting(now)).length;
+    return {
+      name: this.name,
+      state: this.#rest.isResting(now) ? "resting" : this.#onTrial ? "on trial" : "in use",
+      ...(this.#rest.isResting(now)
+        ? { restMs: Math.ceil(this.#rest.leftMs(now)), reason: this.#rest.reason }
+        : {}),
+      missingBlobs: resting(this.#missing),
+      wrongBlobs: resting(this.#wrong),
+    };
   }
 
   #restOf(rests: Map<string, Rest>, path: string, policy = this.#policy): Rest {

@@ -13,7 +13,7 @@ import { CallScope } from "./call-scope.js";
 import type { CredentialLookup } from "./credentials.js";
 import { dockerCredentials } from "./docker-credentials.js";
 import { type Endpoint, mirrorEndpoint, registryOrigin } from "./endpoint.js";
-import type { BlobId, ImageSource, ReadBlobOptions, ResolvedImage } from "./image-source.js";
+import type { BlobId, ImageSource, MirrorState, ReadBlobOptions, ResolvedImage } from "./image-source.js";
 import type { RestPolicy } from "./mirror-rest.js";
 import { protocolFailure, refuseEncoding } from "./refusals.js";
 import { RegistryClient } from "./registry-client.js";
@@ -98,7 +98,11 @@ export class RegistrySource implements ImageSource {
     invariant(range.start >= 0 && range.end <= blob.size, "a range lies within its blob");
     const endsAt = options.deadlineMs === undefined ? undefined : performance.now() + options.deadlineMs;
     if (options.afterDamage) this.#routes.damaged(blobPath(blob), range);
-    return this.#readBlob(blob, range, options.signal, endsAt);
+    return this.#readBlob(blob, range, options, endsAt);
+  }
+
+  mirrors(): readonly MirrorState[] {
+    return this.#routes.describe();
   }
 
   rejectBytes(blob: BlobId): boolean {
@@ -116,13 +120,13 @@ export class RegistrySource implements ImageSource {
   async *#readBlob(
     blob: BlobId,
     range: ByteRange,
-    signal: AbortSignal | undefined,
+    { signal, onAttempt }: ReadBlobOptions,
     endsAt: number | undefined,
   ): AsyncGenerator<Uint8Array, void, undefined> {
     const what = `blob ${blob.digest} of ${this.#repositoryName}`;
     const scope = new CallScope(`reading ${what}`, signal, endsAt);
     try {
-      yield* streamBlob(blob, range, { ...this.#parts, scope, what });
+      yield* streamBlob(blob, range, { ...this.#parts, scope, what, onAttempt });
     } finally {
       scope.end();
     }

@@ -290,3 +290,28 @@ test("a mirror in the clear beyond loopback takes the user's word", async () => 
   );
   openSource(origin, "team/app:v1", { mirrors, insecureRegistries: ["mirror.example"] });
 });
+
+test("a source tells how its mirrors do, whom it asks, and which attempts repeat others", async () => {
+  const { origin, mirrors, blob, open } = await startMirrored(3);
+  mirrors[0]!.script.add({ on: "blob", fault: faults.status(500), times: Number.POSITIVE_INFINITY });
+  mirrors[1]!.script.add({ on: "blob", fault: faults.status(404), times: Number.POSITIVE_INFINITY });
+  const source = open();
+  expect(source.mirrors?.().map(({ state }) => state)).toEqual(["in use", "in use", "in use"]);
+  const attempts: unknown[] = [];
+  for await (const _ of source.readBlob(blob, { range, onAttempt: (attempt) => attempts.push(attempt) }));
+  const hosts = mirrors.map(({ host }) => host);
+  expect(attempts).toEqual([
+    { host: hosts[0], isRetry: false },
+    { host: hosts[1], isRetry: true },
+    { host: hosts[2], isRetry: true },
+  ]);
+  expect(source.mirrors?.()).toMatchObject([
+    { name: hosts[0], state: "resting", reason: expect.stringContaining("500"), missingBlobs: 0 },
+    { name: hosts[1], state: "in use", missingBlobs: 1, wrongBlobs: 0 },
+    { name: hosts[2], state: "in use", missingBlobs: 0, wrongBlobs: 0 },
+  ]);
+  expect(source.mirrors?.()[0]?.restMs).toBeGreaterThan(0);
+  source.rejectBytes?.(blob);
+  expect(source.mirrors?.()[2]).toMatchObject({ wrongBlobs: 1 });
+  expect(origin.seen).toEqual([]);
+});
