@@ -17,11 +17,13 @@ import { addInspectCommand } from "./commands/inspect.js";
 import { addLsCommand } from "./commands/ls.js";
 import { addMountCommand, addUmountCommand } from "./commands/mount.js";
 import { addProfileCommand } from "./commands/profile.js";
-import { addPsCommand, addStatsCommand } from "./commands/ps.js";
+import { addPsCommand } from "./commands/ps.js";
 import { addRegistryCommand } from "./commands/registry.js";
 import { addRootfsCommand } from "./commands/rootfs.js";
 import { addRunCommand } from "./commands/run.js";
 import { addStatCommand } from "./commands/stat.js";
+import { addStatsCommand } from "./commands/stats.js";
+import { addTopCommand } from "./commands/top.js";
 import { addTreeCommand } from "./commands/tree.js";
 import { addUnpackCommand } from "./commands/unpack.js";
 import { addVerifyCommand } from "./commands/verify.js";
@@ -73,6 +75,7 @@ function createProgram(): Command {
   addStatsCommand(program);
   addDaemonCommand(program);
   addGcCommand(program);
+  addTopCommand(program);
   addRegistryCommand(program);
   // Subcommands do not inherit exitOverride.
   for (const command of allCommands(program))

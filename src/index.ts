@@ -35,7 +35,7 @@ export type { MountedImage, MountImageOptions, UmountOptions } from "./mount/mou
 export { type ListedMount, listMounts } from "./mount/mount-stats.js";
 export type { MountedRootfs, MountRootfsOptions, UmountRootfsOptions } from "./mount/rootfs.js";
 export type { RanImage, RunImageOptions } from "./mount/run-image.js";
-export type { ImageStats } from "./mount/serve-image.js";
+export type { MountStats } from "./mount/serve-image.js";
 export { type UnpackedImage, type UnpackImageOptions, unpackImage } from "./mount/unpack-image.js";
 export { type WarmedImage, type WarmImageOptions, warmImage } from "./mount/warm-image.js";
 export type { SeedDirectory } from "./overlay/seed-directory.js";

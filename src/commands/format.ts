@@ -54,3 +54,19 @@ export function formatTime(seconds: number): string {
   const date = new Date(seconds * 1000);
   return Number.isNaN(date.getTime()) ? `@${seconds}` : date.toISOString().slice(0, 19).replace("T", " ");
 }
+
+/** `0.4 ms`, `12 ms`, `1.35 s`, `4 min 5 s`, `3 h 20 min`. */
+export function formatDuration(ms: number): string {
+  if (ms < 10) return `${ms.toFixed(1)} ms`;
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  const seconds = ms / 1000;
+  if (seconds < 60) return `${seconds < 10 ? seconds.toFixed(2) : seconds.toFixed(1)} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes} min ${Math.floor(seconds % 60)} s`;
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+/** `97.3 %` of a ratio; a dash where there is none. */
+export function formatPercent(ratio: number | undefined): string {
+  return ratio === undefined ? "-" : `${(ratio * 100).toFixed(1)} %`;
+}

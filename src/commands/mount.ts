@@ -1,4 +1,5 @@
 import { type Command, Option } from "commander";
+import { processBeganMs } from "../base/monotonic-clock.js";
 import { type FuseEngineName, fuseEngineNames } from "../fuse/engine-names.js";
 import type { Platform } from "../image/platform.js";
 import {
@@ -40,6 +41,7 @@ export function addMountCommand(program: Command): void {
       logger: context.logger,
       logLevel: serverLogLevel(context),
       signal: context.signal,
+      begunMs: processBeganMs(),
       ...(options.id ? { id: options.id } : {}),
       ...(options.platform ? { platform: options.platform } : {}),
       ...(options.engine ? { engine: options.engine } : {}),

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { type CommonOptions, createContext, withCommonOptions } from "./command-context.js";
-import { formatBytes, formatTable } from "./format.js";
+import { formatTable } from "./format.js";
 
 export function addPsCommand(program: Command): void {
   const command = program.command("ps").description("what is mounted");
@@ -17,28 +17,5 @@ export function addPsCommand(program: Command): void {
       mount.lower,
     ]);
     context.print(mounts, () => formatTable([["ID", "KIND", "SERVER", "IMAGE", "MOUNTED AT"], ...rows]));
-  });
-}
-
-export function addStatsCommand(program: Command): void {
-  const command = program
-    .command("stats")
-    .description("what a mount has served and fetched")
-    .argument("<ID>");
-  withCommonOptions(command);
-  command.action(async (id: string, options: CommonOptions) => {
-    const { readStats } = await import("../control/host.js");
-    const context = createContext(options);
-    const stats = await readStats(context.settings.runDir, id);
-    context.print(stats, () =>
-      [
-        `image    ${formatBytes(stats.imageBytes)} compressed, archive ${formatBytes(stats.archiveBytes)}`,
-        `fetched  ${formatBytes(stats.registry.bytes)} in ${stats.registry.requests} requests`,
-        `cached   ${formatBytes(stats.presence.presentCompressedBytes)}${stats.complete ? ", complete" : ""}`,
-        ...Object.entries({ ...stats.content, ...stats.operations }).map(
-          ([name, value]) => `  ${name} ${value}`,
-        ),
-      ].join("\n"),
-    );
   });
 }

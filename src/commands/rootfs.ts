@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { processBeganMs } from "../base/monotonic-clock.js";
 import type { FuseEngineName } from "../fuse/engine-names.js";
 import type { Platform } from "../image/platform.js";
 import { parseSeedDirectory, type SeedDirectory } from "../overlay/seed-directory.js";
@@ -89,6 +90,7 @@ export function rootfsRequest(image: string, options: RootfsCommandOptions, cont
     logger: context.logger,
     logLevel: serverLogLevel(context),
     signal: context.signal,
+    begunMs: processBeganMs(),
     dirs: options.dir ?? [],
     tmpfsUpper: options.tmpfsUpper ?? false,
     ...(options.upper ? { upper: options.upper } : {}),

@@ -113,6 +113,8 @@ export interface Content {
   waits(): WaitReport;
   /** The waits of the start, one by one. */
   firstWaits(): FirstWaits;
+  /** One more start in the same mount: see FinishedWaits.newStart. */
+  newStart(): void;
   /** Checks all spans of the image in the disk cache, and on request those that are not there against the registry. */
   verifyAll(options?: VerifyOptions): Promise<VerifyReport>;
   /** Fails reads under way with CANCELLED, waits for fetches and writes to end, and lets go of the cache. May be called twice. */
@@ -230,6 +232,10 @@ class ImageContent implements Content {
 
   firstWaits(): FirstWaits {
     return this.#waits.first();
+  }
+
+  newStart(): void {
+    this.#waits.newStart();
   }
 
   verifyAll(options: VerifyOptions = {}): Promise<VerifyReport> {

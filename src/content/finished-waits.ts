@@ -12,6 +12,8 @@ import type { Phase, PhaseTimes } from "./phase-clock.js";
 const slowestMax = 20;
 /** A start misses some dozen spans of 1 MiB, or 750 of 64 KiB (ARCHITECTURE.md). About 150 bytes each. */
 const firstMax = 2048;
+/** Reads of something new whose moment is noted: whoever prepares a container reads a few files before its runtime does. */
+const readMomentsMax = 256;
 /** Shown; the number of all is told beside. */
 const waitingMax = 100;
 
@@ -46,9 +48,8 @@ export interface WaitReport {
 }
 
 export interface FirstWaits {
-  /** Times of monotonicMs; undefined where there was none yet. */
-  readonly firstReadMs: number | undefined;
-  readonly lastMissEndedMs: number | undefined;
+  /** When something was read that had not been read before: the first moments of monotonicMs, ascending. */
+  readonly readMoments: readonly number[];
   /** In the order in which they ended. */
   readonly waits: readonly FinishedWait[];
   /** False where there were more than are kept. */
@@ -78,12 +79,11 @@ export class FinishedWaits {
   #slowest: FinishedWait[] = [];
   #ended = 0;
   #unserved = 0;
-  #firstReadMs: number | undefined;
-  #lastMissEndedMs: number | undefined;
+  readonly #readMoments: number[] = [];
 
-  /** A read has been asked for; only the first one is noted. */
+  /** Something is read that was not read before. */
   read(): void {
-    this.#firstReadMs ??= monotonicMs();
+    if (this.#readMoments.length < readMomentsMax) this.#readMoments.push(monotonicMs());
   }
 
   /** A wait for `span` begins. The returned function ends it (once): with what it came from, and what the time went to where that is known. */
@@ -95,6 +95,13 @@ export class FinishedWaits {
       this.#waiting.delete(wait);
       this.#end(wait, source, spent);
     };
+  }
+
+  /** A start begins: what is told first is what comes from now on. Of several starts at once, the last. */
+  newStart(): void {
+    this.#first.length = 0;
+    this.#readMoments.length = 0;
+    this.#ended = 0;
   }
 
   report(): WaitReport {
@@ -113,8 +120,7 @@ export class FinishedWaits {
 
   first(): FirstWaits {
     return {
-      firstReadMs: this.#firstReadMs,
-      lastMissEndedMs: this.#lastMissEndedMs,
+      readMoments: this.#readMoments,
       waits: this.#first,
       isComplete: this.#ended === this.#first.length,
       waitingSinceMs: [...this.#waiting].slice(0, waitingMax).map(({ beganMs }) => beganMs),
@@ -129,7 +135,6 @@ export class FinishedWaits {
     if (source === "unserved") this.#unserved++;
     else this.#landed[source].observe(ended.ms / 1000);
     if (source === "network") {
-      this.#lastMissEndedMs = now;
       this.#phases.network.observe(networkMs / 1000);
       this.#phases.inflate.observe(inflateMs / 1000);
       this.#phases.queue.observe(queueMs / 1000);

@@ -5,7 +5,8 @@
  * - inflate: a span is inflated, compared with its digest and written to the cache.
  * - queue: it waits for others: for its turn on the link, for a thread, for a disk that is slower than the network.
  */
-export type Phase = "network" | "inflate" | "queue";
+export const phases = ["network", "inflate", "queue"] as const;
+export type Phase = (typeof phases)[number];
 
 /** Milliseconds. */
 export type PhaseTimes = Readonly<Record<Phase, number>>;

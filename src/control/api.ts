@@ -94,6 +94,13 @@ const routes = {
     request: { params: schemas.idParameter },
     responses: answers("Counters", schemas.anyObject),
   }),
+  start: createRoute({
+    method: "get",
+    path: "/v1/mounts/{id}/start",
+    summary: "Marks and waits of the last start on the image of a mount",
+    request: { params: schemas.idParameter },
+    responses: answers("As skim stats --why takes them", schemas.anyObject),
+  }),
   logs: createRoute({
     method: "get",
     path: "/v1/mounts/{id}/logs",
@@ -188,7 +195,10 @@ export function createApi(daemon: Daemon): OpenAPIHono {
     return context.json(await daemon.rootfs.remove(context.req.valid("param").id, options), 200);
   });
   api.openapi(routes.stats, async (context) =>
-    context.json({ ...(await daemon.stats(context.req.valid("param").id)) }, 200),
+    context.json(asJson({ ...(await daemon.stats(context.req.valid("param").id)) }), 200),
+  );
+  api.openapi(routes.start, async (context) =>
+    context.json(asJson({ ...(await daemon.start(context.req.valid("param").id)) }), 200),
   );
   api.openapi(routes.logs, async (context) => {
     const { lines } = context.req.valid("query");

@@ -10,7 +10,8 @@ import { type IncomingMessage, request } from "node:http";
 import { text } from "node:stream/consumers";
 import { type ErrorCode, errorTable, isSkimError, SkimError, systemErrorCode } from "../base/errors.js";
 import type { Presence } from "../content/background-fill.js";
-import type { ImageStats } from "../mount/serve-image.js";
+import type { ServerStart } from "../mount/mount-observation.js";
+import type { MountStats } from "../mount/serve-image.js";
 import type { ImageProfiles } from "../profile/start-profile.js";
 import type {
   HealthAnswer,
@@ -88,8 +89,13 @@ export class DaemonClient {
     });
   }
 
-  async stats(id: string): Promise<ImageStats> {
+  async stats(id: string): Promise<MountStats> {
     return await this.#call("GET", `/v1/mounts/${id}/stats`);
+  }
+
+  /** Marks and waits of the last start on the image of a mount. */
+  async start(id: string): Promise<ServerStart> {
+    return await this.#call("GET", `/v1/mounts/${id}/start`);
   }
 
   /** Lines of JSON, each with its newline. */

@@ -17,9 +17,10 @@ import type { DescriptorKeeper, HeldConnection } from "../holder/descriptor-keep
 import { Mounter } from "../holder/mounter.js";
 import { openDescriptorKeeper } from "../holder/open-keeper.js";
 import { openDiskCache } from "../mount/disk-cache.js";
+import type { ServerStart } from "../mount/mount-observation.js";
 import { type MountRecord, MountRecords, newMountId } from "../mount/mount-record.js";
-import { type ListedMount, listMounts, readStats } from "../mount/mount-stats.js";
-import type { ImageStats } from "../mount/serve-image.js";
+import { type ListedMount, listMounts } from "../mount/mount-stats.js";
+import type { MountStats } from "../mount/serve-image.js";
 import { loadNative } from "../native/load.js";
 import type { OverlayBinding } from "../overlay/overlay-mount.js";
 import { readProfiles } from "../profile/profile-store.js";
@@ -29,7 +30,7 @@ import type { DaemonLog } from "./daemon-log.js";
 import { ImageFinder, type ImageName } from "./image-finder.js";
 import { cleanUp } from "./leftovers.js";
 import { RootfsLifecycle } from "./rootfs-lifecycle.js";
-import { SharedImages } from "./shared-images.js";
+import { type SharedImage, SharedImages } from "./shared-images.js";
 import { Watchdog } from "./watchdog.js";
 
 /** What a successor waits for at most while this one lets go: less than its readers would notice, as far as reads wait for the network. */
@@ -185,11 +186,18 @@ export class Daemon {
   }
 
   /** Of a mount, or the image under a rootfs. Throws NOT_FOUND. */
-  async stats(id: string): Promise<ImageStats> {
-    const record = await this.#recordOf(id);
-    const image = this.images.get(record.sharedImage ?? id);
-    if (image) return { ...(await image.served.stats()), id };
-    return await readStats(this.#records, id);
+  async stats(id: string): Promise<MountStats> {
+    const { image } = await this.#imageOf(id);
+    return { ...(await image.served.stats()), id };
+  }
+
+  /** What `skim stats --why` is made of, where `id` is the last that was started on its image. */
+  async start(id: string): Promise<ServerStart> {
+    const { image, record } = await this.#imageOf(id);
+    const start = image.served.start();
+    const begunMs = record.startMarks?.begun ?? 0;
+    // The mount was there before this start.
+    return (start.marks.mounted ?? 0) < begunMs ? { ...start, marks: {} } : start;
   }
 
   profiles(id: string): ImageProfiles {
@@ -305,9 +313,14 @@ export class Daemon {
     this.#undo.defer(() => clearInterval(owners));
   }
 
-  async #recordOf(id: string): Promise<MountRecord> {
+  async #imageOf(id: string): Promise<{ image: SharedImage; record: MountRecord }> {
     const record = await this.#records.find(id);
-    if (!record) throw new SkimError("NOT_FOUND", `no mount with id ${id}; skim ps lists what is mounted`);
-    return record;
+    const image = record && this.images.get(record.sharedImage ?? id);
+    if (!image)
+      throw new SkimError(
+        "NOT_FOUND",
+        `this daemon has no mount with id ${id}; skim ps lists what is mounted`,
+      );
+    return { image, record };
   }
 }

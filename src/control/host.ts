@@ -12,6 +12,7 @@ import {
 } from "../mount/bundle-image.js";
 import { openImageOrArchive } from "../mount/image-or-archive.js";
 import {
+  beginMarks,
   type MountedImage,
   type MountImageOptions,
   mountImage as mountImageAlone,
@@ -19,7 +20,7 @@ import {
   umountImage as umountImageAlone,
 } from "../mount/mount-image.js";
 import { MountRecords, newMountId } from "../mount/mount-record.js";
-import { readStats as readOwnStats } from "../mount/mount-stats.js";
+import { type AskServer, askOwnServer } from "../mount/mount-stats.js";
 import { identifyProcess } from "../mount/process-identity.js";
 import {
   type HeldRootfs,
@@ -31,7 +32,6 @@ import {
   umountRootfs as umountRootfsAlone,
 } from "../mount/rootfs.js";
 import { type RanImage, type RunImageOptions, runImage as runImageWith } from "../mount/run-image.js";
-import type { ImageStats } from "../mount/serve-image.js";
 import type { RootfsRequestBody } from "./api-schemas.js";
 import { DaemonClient } from "./daemon-client.js";
 
@@ -131,10 +131,14 @@ export async function makeBundle(options: MakeBundleOptions & DaemonChoice): Pro
   return await makeBundleWith(options, holdWith(options));
 }
 
-/** Of a mount, or the image under a rootfs. Throws NOT_FOUND where no server of that id answers. */
-export async function readStats(runDir: string, id: string): Promise<ImageStats> {
-  const client = await daemonOf(runDir, id);
-  return client ? await client.stats(id) : await readOwnStats(new MountRecords(runDir), id);
+/** Asks whichever server has a mount; see explain-mount.ts and observe-mounts.ts. */
+export function askAnyServer(runDir: string): AskServer {
+  const ask = askOwnServer(runDir);
+  return async (id, operation, timeoutMs) => {
+    const client = await daemonOf(runDir, id);
+    if (!client) return await ask(id, operation, timeoutMs);
+    return operation === "stats" ? await client.stats(id) : await client.start(id);
+  };
 }
 
 function holdWith({ daemon }: DaemonChoice): HoldRootfs {
@@ -153,10 +157,12 @@ async function holdRootfs(
   const { client } = found;
   const { runDir } = resolveSettings(options.settings);
   const records = new MountRecords(runDir);
-  const { request, opened } = await openedRequest(options);
+  const marks = beginMarks(options);
+  const { request, opened } = await openedRequest({ ...options, marks });
   try {
     const { kind, upper, tmpfsUpper, merged, ownDirectories } = options;
     const dirs = [...(options.dirs ?? []), ...(plan?.directories(opened.archive) ?? [])];
+    marks.set("launched");
     const mounted = await client.createRootfs({
       ...request,
       id: options.id,
@@ -168,6 +174,7 @@ async function holdRootfs(
       ...(ownDirectories ? { ownDirectories: [...ownDirectories] } : {}),
       ...(isOwned ? { owner: identifyProcess(process.pid) } : {}),
     });
+    marks.set("overlaid");
     const undo = async (how: UmountRootfsOptions) => {
       const { force = false, keepUpper = false } = how;
       try {
@@ -192,8 +199,8 @@ async function holdRootfs(
           await records.update(record);
         },
         async release() {
-          if (!isOwned) return;
           record.complete = true;
+          record.startMarks = marks.snapshot();
           await records.update(record);
         },
         stats: () => client.stats(id).catch(() => undefined),

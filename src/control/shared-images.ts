@@ -70,7 +70,10 @@ export class SharedImages {
       there ?? (await this.#mounting.run(id, () => this.#mount(id, named, fetchAhead, user), signal));
     image.users.add(user);
     clearTimeout(image.idleTimer);
-    if (there) image.served.ahead.start(fetchAhead);
+    if (there) {
+      image.served.content.newStart();
+      image.served.ahead.start(fetchAhead);
+    }
     return image;
   }
 

@@ -1,7 +1,7 @@
 /**
  * How other processes talk to the server of a mount: a Unix socket, one JSON request a line, one JSON answer a line.
  *
- * `{"operation": "stats"}` answers what was served and fetched so far. `{"operation": "shutdown", "force": false}` asks the server to unmount
+ * `{"operation": "stats"}` answers what was served and fetched so far, `{"operation": "start"}` what its start is told by (start-report.ts). `{"operation": "shutdown", "force": false}` asks the server to unmount
  * and end; its answer comes first, and the connection closes when the process is gone, which is how a caller knows without polling.
  */
 import { rm } from "node:fs/promises";
@@ -15,7 +15,10 @@ import {
   systemErrorCode,
 } from "../base/errors.js";
 
-export type ControlRequest = { operation: "stats" } | { operation: "shutdown"; force: boolean };
+export type ControlRequest =
+  | { operation: "stats" }
+  | { operation: "start" }
+  | { operation: "shutdown"; force: boolean };
 export type ControlAnswer = Record<string, unknown>;
 export type ControlHandler = (request: ControlRequest) => Promise<ControlAnswer>;
 
@@ -87,7 +90,8 @@ function sent(socket: Socket, text: string): Promise<void> {
 async function answer(line: string, handler: ControlHandler): Promise<ControlAnswer> {
   try {
     const request = JSON.parse(line) as { operation?: unknown; force?: unknown };
-    if (request.operation === "stats") return await handler({ operation: "stats" });
+    const { operation } = request;
+    if (operation === "stats" || operation === "start") return await handler({ operation });
     if (request.operation === "shutdown")
       return await handler({ operation: "shutdown", force: request.force === true });
     return { error: `no operation ${JSON.stringify(request.operation)}`, code: "USAGE" };

@@ -48,8 +48,16 @@ export function openEvictor(settings: CacheSettings, logger: Logger, onRetired?:
   });
 }
 
+/** What was evicted since the cache was opened, by this process: layers as wholes, spans of others, and bytes on disk of both. */
+export interface EvictionCounts {
+  readonly layers: number;
+  readonly spans: number;
+  readonly bytes: number;
+}
+
 export interface DiskCache {
   readonly spans: SpanCache;
+  readonly evictions: () => EvictionCounts;
   /** Closes what is open and has a last look at the limits. */
   close(): Promise<void>;
 }
@@ -63,6 +71,7 @@ export function openDiskCache(settings: CacheSettings, logger: Logger): DiskCach
     onWritten: (bytes, isFull) => keeper.wrote(bytes, isFull),
   });
   const evictor = openEvictor(settings, logger, () => spans.releaseStale());
+  const evicted = { layers: 0, spans: 0, bytes: 0 };
   const limit = parseByteAmount(settings.cacheBytesMax);
   const keeper = new LimitKeeper({
     bytesMax: "bytes" in limit ? limit.bytes : undefined,
@@ -70,7 +79,16 @@ export function openDiskCache(settings: CacheSettings, logger: Logger): DiskCach
       run: async (run) => {
         // What this process has used in the last minute should not look cold.
         await spans.recordUse();
-        return await evictor.run(run);
+        const report = await evictor.run(run);
+        for (const { bytes } of report?.layers ?? []) {
+          evicted.layers++;
+          evicted.bytes += bytes;
+        }
+        for (const { spans: count, bytes } of report?.spans ?? []) {
+          evicted.spans += count;
+          evicted.bytes += bytes;
+        }
+        return report;
       },
     },
     logger,
@@ -78,6 +96,7 @@ export function openDiskCache(settings: CacheSettings, logger: Logger): DiskCach
   });
   return {
     spans,
+    evictions: () => ({ ...evicted }),
     close: async () => {
       await spans.close();
       await keeper.close();

@@ -10,6 +10,7 @@ import { type Logger, silentLogger } from "../base/logger.js";
 import { pickDefined } from "../base/pick-defined.js";
 import type { Progress } from "../base/progress.js";
 import { resolveSettings, type SettingsInput } from "../base/settings.js";
+import type { StartMarks } from "../base/start-marks.js";
 import { type Platform, platformEquals } from "../image/platform.js";
 import { parseReference, type Reference, referenceText, withDigest } from "../image/reference.js";
 import { openChecked, openStoredArchive } from "./archive-store.js";
@@ -20,6 +21,8 @@ export interface OpenImageOptions {
   readonly progress?: Progress;
   readonly logger?: Logger;
   readonly signal?: AbortSignal;
+  /** Are set on the way. */
+  readonly marks?: StartMarks;
 }
 
 export interface OpenedImage {
@@ -32,9 +35,17 @@ export interface OpenedImage {
 
 /** Throws as indexImage and openArchive do; NOT_FOUND for a path that names no file. */
 export async function openImageOrArchive(name: string, options: OpenImageOptions = {}): Promise<OpenedImage> {
+  const { marks } = options;
+  marks?.set("searching");
   const file = await archiveFileNamed(name);
-  if (!file) return await openImage(name, options);
+  if (!file) {
+    const opened = await openImage(name, options);
+    marks?.set("opened");
+    return opened;
+  }
+  marks?.set("resolved");
   const archive = await openChecked(file, resolveSettings(options.settings).cacheDir);
+  marks?.set("opened");
   return { archiveFile: file, archive, source: archive.identity.reference };
 }
 
@@ -48,6 +59,7 @@ async function openImage(name: string, options: OpenImageOptions): Promise<Opene
   const source = await openImageSource(reference, { settings, logger: options.logger ?? silentLogger });
   try {
     const image = await source.resolve(pickDefined({ platform: options.platform, signal: options.signal }));
+    options.marks?.set("resolved");
     const pinned = referenceText(withDigest(reference, image.manifestDigest));
     const stored = await openStoredArchive(settings.cacheDir, image.manifestDigest, settings.spanBytes);
     if (stored) return { archiveFile: stored.file, archive: stored.archive, source: pinned };

@@ -7,6 +7,7 @@ import path from "node:path";
 import { SkimError, systemErrorCode } from "../base/errors.js";
 import { type LogLevel, silentLogger } from "../base/logger.js";
 import { resolveSettings, type Settings } from "../base/settings.js";
+import { StartMarks } from "../base/start-marks.js";
 import { UndoStack } from "../base/undo-stack.js";
 import { type FuseEngineName, fuseEngineNames } from "../fuse/engine-names.js";
 import { findMountHolders } from "../fuse/mount-holders.js";
@@ -36,6 +37,8 @@ export interface MountImageOptions extends OpenImageOptions, FetchAheadOptions {
   /** A line in the server's log for each FUSE operation. */
   readonly traceOperations?: boolean;
   readonly logLevel?: LogLevel;
+  /** When whoever wants the mount began, of monotonicMs; default: when this is called. */
+  readonly begunMs?: number;
 }
 
 export interface MountedImage {
@@ -50,11 +53,12 @@ export interface MountedImage {
 
 /** Mounts an image; resolves when the mount answers. On failure nothing is left. */
 export async function mountImage(options: MountImageOptions): Promise<MountedImage> {
+  const marks = beginMarks(options);
   const settings = resolveSettings(options.settings);
   const mountpoint = await resolveMountpoint(options.directory);
   const undo = new UndoStack();
   return await undo.guard(async () => {
-    const opened = await openImageOrArchive(options.image, options);
+    const opened = await openImageOrArchive(options.image, { ...options, marks });
     await opened.archive.close();
     const id = options.id ?? newMountId("mount");
     const records = new MountRecords(settings.runDir);
@@ -63,14 +67,17 @@ export async function mountImage(options: MountImageOptions): Promise<MountedIma
     await records.create(record);
     undo.defer(() => records.remove(id));
     undo.defer(() => rm(record.logFile, { force: true }));
+    marks.set("launched");
     const server = await launchServer({
       ...serverOptions(record, opened, options, settings),
       undoArguments: ["umount", id, "--force"],
       ...(options.signal ? { signal: options.signal } : {}),
     });
     undo.defer(() => undoRecord(records, record, { force: true }));
+    marks.set("ready");
     record.server = server.identity;
     record.complete = true;
+    record.startMarks = marks.snapshot();
     await records.update(record);
     await server.detach();
     return {
@@ -143,6 +150,13 @@ async function umountUnrecorded(
       });
     });
   return { id: found.source.replace(/^skim:/, ""), mountpoint };
+}
+
+/** `options.marks` is set where a caller has begun to mark the same start. */
+export function beginMarks(options: Pick<MountImageOptions, "begunMs" | "marks">): StartMarks {
+  const marks = options.marks ?? new StartMarks();
+  marks.set("begun", options.begunMs);
+  return marks;
 }
 
 export function newRecord(given: {

@@ -6,6 +6,7 @@ import { silentLogger } from "../base/logger.js";
 import { resolveSettings } from "../base/settings.js";
 import { openImageOrArchive } from "./image-or-archive.js";
 import {
+  beginMarks,
   type MountedImage,
   type MountImageOptions,
   newRecord,
@@ -24,9 +25,10 @@ export async function mountInForeground(
   options: MountImageOptions,
   onMounted: (mounted: MountedImage) => void,
 ): Promise<void> {
+  const marks = beginMarks(options);
   const settings = resolveSettings(options.settings);
   const lower = await resolveMountpoint(options.directory);
-  const opened = await openImageOrArchive(options.image, options);
+  const opened = await openImageOrArchive(options.image, { ...options, marks });
   await opened.archive.close();
   const logger = options.logger ?? silentLogger;
   const id = options.id ?? newMountId("mount");
@@ -35,7 +37,7 @@ export async function mountInForeground(
   record.server = identifyProcess(process.pid);
   await records.create(record);
   try {
-    const server = await startMountServer(serverOptions(record, opened, options, settings), logger);
+    const server = await startMountServer(serverOptions(record, opened, options, settings), logger, marks);
     let force = options.signal?.aborted ?? false;
     const shutdown = () => {
       server.shutdown({ force }).catch((error: unknown) => {
@@ -49,6 +51,7 @@ export async function mountInForeground(
     for (const name of interrupts) process.on(name, shutdown);
     try {
       await confirmFromOutside(lower);
+      marks.set("ready");
       if (options.signal?.aborted) shutdown();
       const { reference, archive } = record;
       onMounted({ id, mountpoint: lower, reference, archive, pid: process.pid, log: "(standard error)" });

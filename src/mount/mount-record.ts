@@ -50,6 +50,8 @@ const recordSchema = z.object({
     .object({ runtime: z.enum(["runc", "runsc"]), id: z.string(), stateDir: z.string() })
     .optional(),
   bundle: z.string().optional(),
+  /** Of the process that mounts it; see start-marks.ts. */
+  startMarks: z.record(z.string(), z.number()).optional(),
 });
 
 export type MountRecord = z.infer<typeof recordSchema>;

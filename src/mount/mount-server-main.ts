@@ -13,6 +13,7 @@ import { rm } from "node:fs/promises";
 import path from "node:path";
 import { describeError, isSkimError, SkimError } from "../base/errors.js";
 import { createLogger, type Logger, silentLogger } from "../base/logger.js";
+import { StartMarks } from "../base/start-marks.js";
 import { loadNative } from "../native/load.js";
 import { detachMessage, type LaunchReport, type MountServerLaunch } from "./launch-protocol.js";
 import { type MountServer, startMountServer } from "./mount-server.js";
@@ -102,13 +103,15 @@ async function serve(): Promise<void> {
   process.once("disconnect", () => process.exit(0));
   loadAhead();
   [launch] = (await once(process, "message")) as [MountServerLaunch];
+  const marks = new StartMarks();
+  marks.set("told");
   process.removeAllListeners("disconnect");
   process.title = `skim-mount ${launch.id}`;
   handleEvents();
   try {
     logTo(launch.logFile);
     logger = createLogger(launch.logLevel, 2).child({ mount: launch.id });
-    server = await startMountServer(launch, logger);
+    server = await startMountServer(launch, logger, marks);
     await report({ ready: true });
     await server.ended;
     if (launch.socketFile) await rm(launch.socketFile, { force: true });

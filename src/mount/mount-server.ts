@@ -5,12 +5,13 @@
  * touches what it mounts: no stat, no open, no readdir; it would wait for itself.
  */
 import type { Logger } from "../base/logger.js";
+import { StartMarks } from "../base/start-marks.js";
 import { UndoStack } from "../base/undo-stack.js";
 import { openEngine } from "../fuse/engine.js";
 import type { FuseEngineName } from "../fuse/engine-names.js";
 import { serveControlSocket } from "./control-socket.js";
 import { openDiskCache } from "./disk-cache.js";
-import { type ImageStats, type ServeImageOptions, serveImage } from "./serve-image.js";
+import { type MountStats, type ServeImageOptions, serveImage } from "./serve-image.js";
 
 export interface MountServerOptions extends Omit<ServeImageOptions, "cache" | "logger" | "connect"> {
   readonly mountpoint: string;
@@ -26,12 +27,17 @@ export interface MountServer {
   readonly ended: Promise<void>;
   /** Unmounts, which fails with IN_USE while somebody has files open in it, unless told to `force`. */
   shutdown(options?: { readonly force?: boolean }): Promise<void>;
-  stats(): Promise<ImageStats>;
+  stats(): Promise<MountStats>;
 }
 
 /** Mounts and serves. Resolves when the kernel has the mount (FUSE_INIT is answered); on failure nothing is left. */
-export async function startMountServer(options: MountServerOptions, logger: Logger): Promise<MountServer> {
+export async function startMountServer(
+  options: MountServerOptions,
+  logger: Logger,
+  marks: StartMarks = new StartMarks(),
+): Promise<MountServer> {
   const undo = new UndoStack();
+  marks.set("told");
   return await undo.guard(async () => {
     const { settings } = options;
     const cache = openDiskCache(settings, logger);
@@ -41,6 +47,7 @@ export async function startMountServer(options: MountServerOptions, logger: Logg
       ...options,
       cache,
       logger,
+      marks,
       connect: (served) =>
         engine.mount(served, {
           mountpoint: options.mountpoint,
@@ -55,6 +62,7 @@ export async function startMountServer(options: MountServerOptions, logger: Logg
     if (options.socketFile) {
       const socket = await serveControlSocket(options.socketFile, async (request) => {
         if (request.operation === "stats") return { ...(await image.stats()) };
+        if (request.operation === "start") return { ...image.start() };
         await session.unmount({ force: request.force });
         return {};
       });

@@ -5,17 +5,37 @@ import type { OverlayMount } from "../overlay/overlay-mount.js";
 import { callControlSocket } from "./control-socket.js";
 import { type MountRecord, MountRecords } from "./mount-record.js";
 import { isRunning, type ProcessIdentity } from "./process-identity.js";
-import type { ImageStats } from "./serve-image.js";
+import type { MountStats } from "./serve-image.js";
 
-export type { ImageStats };
+export type { MountStats };
+
+/** What the server of a mount answers; undefined where it does not. Throws what it refused with. */
+export type AskServer = (
+  id: string,
+  operation: "stats" | "start",
+  timeoutMs?: number,
+) => Promise<object | undefined>;
+
+/** Asks servers that have one mount each. Those of a daemon are asked through it (src/control/host.ts). */
+export function askOwnServer(runDir: string): AskServer {
+  const records = new MountRecords(runDir);
+  return async (id, operation, timeoutMs) => {
+    const reply = await callControlSocket(records.socketFile(id), { operation }, timeoutMs);
+    reply?.disconnect();
+    return reply?.answer;
+  };
+}
 
 /** Throws NOT_FOUND where no server of that id answers. */
-export async function readStats(records: MountRecords, id: string): Promise<ImageStats> {
-  const reply = await callControlSocket(records.socketFile(id), { operation: "stats" });
-  if (!reply)
-    throw new SkimError("NOT_FOUND", `no mount server answers for ${id}; skim ps lists what is mounted`);
-  reply.disconnect();
-  return reply.answer as unknown as ImageStats;
+export async function readStats(ask: AskServer, id: string): Promise<MountStats> {
+  return (await answerOf(ask, id, "stats")) as MountStats;
+}
+
+/** Throws NOT_FOUND where no server of that id answers. */
+export async function answerOf(ask: AskServer, id: string, operation: "stats" | "start"): Promise<object> {
+  const answer = await ask(id, operation);
+  if (answer) return answer;
+  throw new SkimError("NOT_FOUND", `no mount server answers for ${id}; skim ps lists what is mounted`);
 }
 
 export interface ListedMount {

@@ -17,10 +17,16 @@ import type { SeedDirectory } from "../overlay/seed-directory.js";
 import { imageDirectories } from "./image-directories.js";
 import { type OpenedImage, openImageOrArchive } from "./image-or-archive.js";
 import { launchServer } from "./launch-server.js";
-import { type MountImageOptions, newRecord, serverOptions, type UmountOptions } from "./mount-image.js";
+import {
+  beginMarks,
+  type MountImageOptions,
+  newRecord,
+  serverOptions,
+  type UmountOptions,
+} from "./mount-image.js";
 import { type MountRecord, MountRecords, requireMountId } from "./mount-record.js";
-import { readStats } from "./mount-stats.js";
-import type { ImageStats } from "./serve-image.js";
+import { askOwnServer, readStats } from "./mount-stats.js";
+import type { MountStats } from "./serve-image.js";
 import { sweepAbandoned, type UndoOptions, undoRecord } from "./undo-record.js";
 
 export interface MountRootfsOptions extends Omit<MountImageOptions, "directory" | "id"> {
@@ -52,12 +58,14 @@ export interface HeldRootfs extends MountedRootfs {
   /** Resolves when its server has died, and its files with it: to how. */
   readonly lost: Promise<string>;
   /** Notes in its record what else is to be undone with it, or that it is to stay. */
-  note(changes: Partial<Pick<MountRecord, "bundle" | "container" | "madeDirectories">>): Promise<void>;
+  note(
+    changes: Partial<Pick<MountRecord, "bundle" | "container" | "madeDirectories" | "startMarks">>,
+  ): Promise<void>;
   /** Lets it stay when this process ends. */
   release(): Promise<void>;
   undo(options: UndoOptions): Promise<void>;
   /** What was read and fetched so far; undefined when its server has died. */
-  stats(): Promise<ImageStats | undefined>;
+  stats(): Promise<MountStats | undefined>;
 }
 
 /** What a container needs of its rootfs. */
@@ -81,20 +89,23 @@ export interface PreparedLower {
 /** Mounts a rootfs with a server of its own, which goes with this process until it is released. Resolves when it can be used. On failure nothing is left. */
 export async function holdRootfs(options: MountRootfsOptions, plan?: RootfsPlan): Promise<HeldRootfs> {
   requireMountId(options.id);
+  const marks = beginMarks(options);
   const settings = resolveSettings(options.settings);
   const records = new MountRecords(settings.runDir);
-  const opened = await openImageOrArchive(options.image, options);
+  const opened = await openImageOrArchive(options.image, { ...options, marks });
   try {
     const record = planRootfs(options, opened, settings);
     await sweepAbandoned(records, options.logger ?? silentLogger);
     await records.create(record);
     try {
       await mkdir(record.lower, { recursive: true, mode: 0o700 });
+      marks.set("launched");
       const server = await launchServer({
         ...serverOptions(record, opened, options, settings),
         undoArguments: ["rootfs", "umount", record.id, "--force"],
         ...(options.signal ? { signal: options.signal } : {}),
       });
+      marks.set("ready");
       record.server = server.identity;
       await records.update(record);
       await plan?.prepare({ archive: opened.archive, lower: record.lower });
@@ -102,7 +113,9 @@ export async function holdRootfs(options: MountRootfsOptions, plan?: RootfsPlan)
         ...options,
         dirs: [...(options.dirs ?? []), ...(plan?.directories(opened.archive) ?? [])],
       });
+      marks.set("overlaid");
       record.overlay = overlay;
+      record.startMarks = marks.snapshot();
       await records.update(record);
       const { lower, upper, work, merged } = overlay;
       return {
@@ -118,7 +131,7 @@ export async function holdRootfs(options: MountRootfsOptions, plan?: RootfsPlan)
           await server.detach();
         },
         undo: async (how) => void (await undoRecord(records, record, how)),
-        stats: () => readStats(records, record.id).catch(() => undefined),
+        stats: () => readStats(askOwnServer(settings.runDir), record.id).catch(() => undefined),
       };
     } catch (error) {
       await undoRecord(records, record, { force: true }).catch(() => {});

@@ -12,9 +12,10 @@ import { writeBundle } from "../runtime/bundle.js";
 import { runContainer } from "../runtime/container.js";
 import { requireRuntime } from "../runtime/runtime-command.js";
 import { type ContainerOptions, planContainer } from "./container-plan.js";
+import { beginMarks } from "./mount-image.js";
 import { newMountId } from "./mount-record.js";
 import { type HeldRootfs, type HoldRootfs, holdRootfs, type MountRootfsOptions } from "./rootfs.js";
-import type { ImageStats } from "./serve-image.js";
+import type { MountStats } from "./serve-image.js";
 
 export interface RunImageOptions
   extends Omit<MountRootfsOptions, "id" | "kind" | "merged" | "command">,
@@ -32,12 +33,13 @@ export interface RanImage {
   readonly mountMs: number;
   readonly totalMs: number;
   /** What was served and fetched; undefined when the mount server had died. */
-  readonly stats: ImageStats | undefined;
+  readonly stats: MountStats | undefined;
 }
 
 /** Runs an image. Standard streams are this process's. Throws what mounting throws, and RUNTIME_FAILED; then nothing is left. */
 export async function runImage(options: RunImageOptions, hold: HoldRootfs = holdRootfs): Promise<RanImage> {
   const started = performance.now();
+  const marks = beginMarks(options);
   const settings = resolveSettings(options.settings);
   const id = options.id ?? newMountId("run");
   const undo = new UndoStack();
@@ -46,7 +48,7 @@ export async function runImage(options: RunImageOptions, hold: HoldRootfs = hold
     const plan = planContainer(options);
     const { args, entrypoint } = options;
     const command = { ...(args ? { args } : {}), ...(entrypoint ? { entrypoint } : {}) };
-    const rootfs = await hold({ ...options, command, id, kind: "run" }, plan);
+    const rootfs = await hold({ ...options, marks, command, id, kind: "run" }, plan);
     let isUndone = false;
     undo.defer(async () => {
       isUndone = true;
@@ -69,6 +71,10 @@ export async function runImage(options: RunImageOptions, hold: HoldRootfs = hold
     await rootfs.note({ bundle, container, madeDirectories });
     await mkdir(bundle, { recursive: true, mode: 0o700 });
     await writeBundle(bundle, plan.spec(rootfs.merged));
+    marks.set("started");
+    // Beside the start; whoever undoes the run waits for it.
+    const noted = rootfs.note({ startMarks: marks.snapshot() }).catch(() => {});
+    undo.defer(() => noted);
     const mountMs = Math.round(performance.now() - started);
     options.onStart?.({ id, mountMs });
 

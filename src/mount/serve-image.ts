@@ -9,6 +9,7 @@ import type { Archive, TreeProof } from "../archive/archive.js";
 import { openArchive } from "../archive/archive-reader.js";
 import type { Logger } from "../base/logger.js";
 import type { Settings } from "../base/settings.js";
+import { StartMarks } from "../base/start-marks.js";
 import { UndoStack } from "../base/undo-stack.js";
 import type { Presence } from "../content/background-fill.js";
 import type { Content, SharedContentParts } from "../content/content.js";
@@ -18,6 +19,7 @@ import { loadNative } from "../native/load.js";
 import type { DiskCache } from "./disk-cache.js";
 import { type FetchAhead, type FetchAheadOptions, isComplete, startFetchAhead } from "./fetch-ahead.js";
 import { openImageContent } from "./image-content.js";
+import { type MountObservation, observeMount, observeStart, type ServerStart } from "./mount-observation.js";
 
 /**
  * When the kernel's read-ahead fails it reads once more for the process that waits: both together must keep its deadline.
@@ -42,6 +44,8 @@ export interface ServeImageOptions<Session extends FuseSession = FuseSession> ex
   /** What images of one process share. */
   readonly shared?: SharedContentParts;
   readonly logger: Logger;
+  /** Of the start that this mount is for; default: of none. */
+  readonly marks?: StartMarks;
   /** Gives the image to the kernel. Resolves when FUSE_INIT is answered. */
   readonly connect: (image: ServedImage) => Promise<Session>;
 }
@@ -53,11 +57,13 @@ export interface ServedImageMount<Session extends FuseSession = FuseSession> {
   readonly ahead: FetchAhead;
   /** Resolves when the mount is gone, or the session was let go, and everything is closed. */
   readonly ended: Promise<void>;
-  stats(): Promise<ImageStats>;
+  stats(): Promise<MountStats>;
+  /** What `skim stats --why` is made of. */
+  start(): ServerStart;
 }
 
 /** What `skim stats` prints: bytes are compressed bytes from the registry unless named otherwise. */
-export interface ImageStats {
+export interface MountStats extends MountObservation {
   readonly id: string;
   readonly reference: string;
   readonly imageBytes: number;
@@ -78,7 +84,7 @@ export interface ImageStats {
 export async function serveImage<Session extends FuseSession>(
   options: ServeImageOptions<Session>,
 ): Promise<ServedImageMount<Session>> {
-  const { settings, logger } = options;
+  const { settings, logger, marks = new StartMarks() } = options;
   const undo = new UndoStack();
   return await undo.guard(async () => {
     const archive = await openArchive(options.archive, options.proof ? { proof: options.proof } : {});
@@ -101,11 +107,13 @@ export async function serveImage<Session extends FuseSession>(
     const { isStarted = false } = options;
     const ahead = startFetchAhead({ archive, content, cacheDir, logger, options, isStarted });
     undo.defer(async () => ahead.close());
+    marks.set("serverOpened");
 
     // What is wedged can be asked for even when JavaScript is; whatever the engine, the signal must not end the process.
     loadNative().printSessionsOn(constants.signals.SIGUSR2);
     const filesystem = new ImageFilesystem({ archive, content });
     const session = await options.connect({ archive, content, filesystem });
+    marks.set("mounted");
     ahead.fill();
     const counts = () => ({
       id: options.id,
@@ -117,6 +125,7 @@ export async function serveImage<Session extends FuseSession>(
       operations: session.operations.snapshot(),
       replayed: ahead.replayed,
     });
+    const observed = { archive, content, source, marks, evictions: options.cache.evictions };
     const ended = session.ended.then(async () => {
       logger.info(counts(), "unmounted");
       await undo.unwind();
@@ -130,8 +139,9 @@ export async function serveImage<Session extends FuseSession>(
       ended,
       stats: async () => {
         const presence = await content.presence();
-        return { ...counts(), presence, complete: isComplete(presence) };
+        return { ...counts(), ...observeMount(observed), presence, complete: isComplete(presence) };
       },
+      start: () => observeStart(observed),
     };
   });
 }

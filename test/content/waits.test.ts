@@ -83,7 +83,7 @@ test("reads that nobody who uses the image has asked for are not waited for", as
   const into = Buffer.alloc(100);
   await content.read({ ...wholeLayer(archive), offset: 0, into, aside: true });
   await content.verifyAll({ fetch: true });
-  expect(content.firstWaits()).toMatchObject({ firstReadMs: undefined, waits: [] });
+  expect(content.firstWaits()).toMatchObject({ readMoments: [], waits: [] });
 });
 
 test("what is in flight says what it is doing, how much has come, and which attempt it is", async () => {

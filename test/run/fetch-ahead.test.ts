@@ -4,7 +4,7 @@ import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import type { ImageStats } from "../../src/mount/mount-stats.js";
+import type { MountStats } from "../../src/mount/mount-stats.js";
 import type { RanImage } from "../../src/mount/run-image.js";
 import { type EmbeddedRegistry, startEmbeddedRegistry } from "../../src/registry/embedded-registry.js";
 import { writeTestImage } from "../support/oci-layout.js";
@@ -53,7 +53,7 @@ describe("what a start needs, fetched ahead", () => {
 
   const spans = ["--span-size", "65536"];
 
-  async function start(options: string[], command: string[] = []): Promise<ImageStats> {
+  async function start(options: string[], command: string[] = []): Promise<MountStats> {
     const file = path.join(dir, "stats.json");
     const ran = await host.run(["run", ...spans, ...options, "--stats", file, image, "--", ...command]);
     expect(ran).toMatchObject({ code: 0, stderr: "" });
@@ -150,7 +150,7 @@ describe("what a start needs, fetched ahead", () => {
       await expect
         .poll(
           async () =>
-            (await host.json<ImageStats & Record<string, unknown>>(["stats", `filled-${how}`])).complete,
+            (await host.json<MountStats & Record<string, unknown>>(["stats", `filled-${how}`])).complete,
           {
             timeout: 20_000,
             interval: 200,
