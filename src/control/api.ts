@@ -10,6 +10,7 @@ import { redact } from "../base/redact.js";
 import { skimVersion } from "../base/version.js";
 import * as schemas from "./api-schemas.js";
 import type { Daemon } from "./daemon.js";
+import { metricsContentType } from "./metrics.js";
 
 type Status = 400 | 404 | 409 | 503 | 500 | 502;
 
@@ -129,6 +130,15 @@ const routes = {
     request: { params: schemas.idParameter },
     responses: answers("Profiles, as skim profile export writes them", schemas.anyObject),
   }),
+  metrics: createRoute({
+    method: "get",
+    path: "/metrics",
+    summary: "Metrics of all mounts of the host, for Prometheus",
+    responses: {
+      200: { description: "Text format 0.0.4", content: { "text/plain": { schema: z.string() } } },
+      ...failures,
+    },
+  }),
   leftovers: createRoute({
     method: "post",
     path: "/v1/gc",
@@ -225,6 +235,11 @@ export function createApi(daemon: Daemon): OpenAPIHono {
   });
   api.openapi(routes.profiles, (context) =>
     context.json(asJson({ ...daemon.profiles(context.req.valid("param").id) }), 200),
+  );
+  api.openapi(
+    routes.metrics,
+    async (context) =>
+      context.body(await daemon.metrics(), 200, { "content-type": metricsContentType }) as never,
   );
   api.openapi(routes.leftovers, async (context) => {
     const { remove, all } = context.req.valid("query");

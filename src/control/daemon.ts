@@ -19,7 +19,8 @@ import { openDescriptorKeeper } from "../holder/open-keeper.js";
 import { openDiskCache } from "../mount/disk-cache.js";
 import type { ServerStart } from "../mount/mount-observation.js";
 import { type MountRecord, MountRecords, newMountId } from "../mount/mount-record.js";
-import { type ListedMount, listMounts } from "../mount/mount-stats.js";
+import { askOwnServer, type ListedMount, listMounts } from "../mount/mount-stats.js";
+import { observeMounts } from "../mount/observe-mounts.js";
 import type { MountStats } from "../mount/serve-image.js";
 import { loadNative } from "../native/load.js";
 import type { OverlayBinding } from "../overlay/overlay-mount.js";
@@ -27,8 +28,10 @@ import { readProfiles } from "../profile/profile-store.js";
 import type { ImageProfiles } from "../profile/start-profile.js";
 import type { HealthAnswer, LeftoversAnswer } from "./api-schemas.js";
 import type { DaemonLog } from "./daemon-log.js";
+import { HostObserver } from "./host-observer.js";
 import { ImageFinder, type ImageName } from "./image-finder.js";
 import { cleanUp } from "./leftovers.js";
+import { renderMetrics } from "./metrics.js";
 import { RootfsLifecycle } from "./rootfs-lifecycle.js";
 import { type SharedImage, SharedImages } from "./shared-images.js";
 import { Watchdog } from "./watchdog.js";
@@ -64,6 +67,7 @@ export class Daemon {
   readonly #records: MountRecords;
   readonly #native: OverlayBinding;
   readonly #finder: ImageFinder;
+  readonly #observer: HostObserver;
   readonly #undo: UndoStack;
   readonly #startedAt = new Date().toISOString();
   #isReady = false;
@@ -129,6 +133,10 @@ export class Daemon {
     this.images = new SharedImages({
       ...{ settings, records, keeper, cache, shared, logger },
       imageIdleMs: settings.imageIdleMs,
+      onUnmount: async ({ id, served }) => {
+        const record = await records.find(id);
+        if (record) this.#observer.ledger.ended(id, record.createdAt, await served.stats());
+      },
     });
     this.#finder = new ImageFinder({ settings, logger });
     this.rootfs = new RootfsLifecycle({
@@ -137,6 +145,17 @@ export class Daemon {
       finder: this.#finder,
       overlayNative: this.#native,
       queueMax: settings.mountQueueMax,
+    });
+    const ask = askOwnServer(settings.runDir);
+    this.#observer = new HostObserver({
+      settings,
+      mounts: () =>
+        observeMounts(settings.runDir, async (id, operation, timeoutMs) =>
+          this.images.get(id) ? await this.stats(id) : await ask(id, operation, timeoutMs),
+        ),
+      mountFailures: () => this.rootfs.failures,
+      serverRestarts: () => keeper.restarts,
+      evictions: () => cache.evictions(),
     });
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
@@ -198,6 +217,11 @@ export class Daemon {
     const begunMs = record.startMarks?.begun ?? 0;
     // The mount was there before this start.
     return (start.marks.mounted ?? 0) < begunMs ? { ...start, marks: {} } : start;
+  }
+
+  /** Of all mounts of the host, in Prometheus' text format. */
+  async metrics(): Promise<string> {
+    return await renderMetrics(await this.#observer.look());
   }
 
   profiles(id: string): ImageProfiles {

@@ -3,8 +3,8 @@
  * to Prometheus like a counter that began anew, and all of what the other mounts have would be counted once more.
  */
 import { Histogram, type HistogramSnapshot, latencyBoundsSeconds } from "../base/histogram.js";
-import type { MountStats } from "../mount/mount-server.js";
 import type { ObservedMount } from "../mount/observe-mounts.js";
+import type { MountStats } from "../mount/serve-image.js";
 import { addTotals, type MountTotals, noTotals, totalsOf } from "./mount-totals.js";
 
 interface Entry {

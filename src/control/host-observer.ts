@@ -2,6 +2,7 @@
 import type { HistogramSnapshot } from "../base/histogram.js";
 import type { Settings } from "../base/settings.js";
 import { type CacheSpace, cacheSpace } from "../mount/cache-space.js";
+import type { EvictionCounts } from "../mount/disk-cache.js";
 import { type ObservedMount, observeMounts } from "../mount/observe-mounts.js";
 import { HostLedger } from "./host-ledger.js";
 import type { MountTotals } from "./mount-totals.js";
@@ -25,6 +26,8 @@ export interface HostObserverOptions {
   readonly mounts?: () => Promise<readonly ObservedMount[]>;
   /** Mounts that did not become ready: who mounts knows of them. Default: 0. */
   readonly mountFailures?: () => number;
+  /** By the process that observes, of no mount in particular. Default: none. */
+  readonly evictions?: () => EvictionCounts;
   /** Default: those that are seen, which are fewer where two come between two looks. */
   readonly serverRestarts?: () => number;
 }
@@ -44,12 +47,27 @@ export class HostObserver {
     this.ledger.look(mounts);
     return {
       mounts,
-      totals: this.ledger.totals(),
+      totals: this.#withEvictions(this.ledger.totals()),
       mountsStarted: this.ledger.started,
       mountFailures: this.#options.mountFailures?.() ?? 0,
       serverRestarts: this.#options.serverRestarts?.() ?? this.ledger.serverRestarts,
       readySeconds: this.ledger.readySeconds(),
       cache,
+    };
+  }
+
+  #withEvictions(totals: MountTotals): MountTotals {
+    const evicted = this.#options.evictions?.();
+    if (!evicted) return totals;
+    const { counters } = totals;
+    return {
+      ...totals,
+      counters: {
+        ...counters,
+        skim_evicted_layers_total: counters.skim_evicted_layers_total + evicted.layers,
+        skim_evicted_spans_total: counters.skim_evicted_spans_total + evicted.spans,
+        skim_evicted_bytes_total: counters.skim_evicted_bytes_total + evicted.bytes,
+      },
     };
   }
 }

@@ -3,7 +3,7 @@ import { addHistograms, Histogram, type HistogramSnapshot, latencyBoundsSeconds 
 import { type WaitSource, waitSources } from "../content/finished-waits.js";
 import { type Phase, phases } from "../content/phase-clock.js";
 import { readSources } from "../mount/mount-figures.js";
-import type { MountStats } from "../mount/mount-server.js";
+import type { MountStats } from "../mount/serve-image.js";
 
 /** Counters without labels, by the name of their metric. */
 export const plainCounters = [

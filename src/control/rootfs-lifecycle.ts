@@ -73,6 +73,7 @@ export class RootfsLifecycle {
   readonly #owned = new Map<string, ProcessIdentity>();
   #draining = false;
   #pending = 0;
+  #failures = 0;
   /** Resolves when the next request is done. */
   #next = new Promise<void>(() => {});
   #done = () => {};
@@ -88,6 +89,11 @@ export class RootfsLifecycle {
 
   get draining(): boolean {
     return this.#draining;
+  }
+
+  /** Mounts that were asked for in vain. */
+  get failures(): number {
+    return this.#failures;
   }
 
   /** Requests under way. */
@@ -240,6 +246,9 @@ export class RootfsLifecycle {
           });
         });
       });
+    } catch (error) {
+      this.#failures++;
+      throw error;
     } finally {
       this.#pending--;
       this.#done();

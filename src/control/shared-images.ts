@@ -33,8 +33,8 @@ export interface SharedImage {
 export interface SharedImagesOptions extends ImageHost {
   /** How long an image stays mounted that nobody uses. */
   readonly imageIdleMs: number;
-  /** An image has been mounted, in so many milliseconds. */
-  readonly onMounted?: (ms: number) => void;
+  /** An image is about to be unmounted: its last counts can be had. */
+  readonly onUnmount?: (image: SharedImage) => Promise<void>;
 }
 
 export class SharedImages {
@@ -83,9 +83,7 @@ export class SharedImages {
     fetchAhead: FetchAheadOptions,
     user: string,
   ): Promise<SharedImage> {
-    const begunAt = performance.now();
     const { served } = await mountShared(id, named, fetchAhead, this.#options);
-    this.#options.onMounted?.(performance.now() - begunAt);
     return this.#keep(id, served, [user]);
   }
 
@@ -144,7 +142,10 @@ export class SharedImages {
     const { id, served } = image;
     if (image.users.size > 0 || this.#closed || this.#images.get(id) !== image) return false;
     // From here on, whoever wants it waits until it is gone, and mounts it anew.
-    const done = unmountShared(id, served, this.#options, { force: false });
+    const done = (async () => {
+      await this.#options.onUnmount?.(image);
+      await unmountShared(id, served, this.#options, { force: false });
+    })();
     const settled = done.then(
       () => {},
       () => {},

@@ -16,7 +16,7 @@ import type { Content, SharedContentParts } from "../content/content.js";
 import { ImageFilesystem } from "../filesystem/image-filesystem.js";
 import type { FuseSession, ServedImage } from "../fuse/fuse-session.js";
 import { loadNative } from "../native/load.js";
-import type { DiskCache } from "./disk-cache.js";
+import type { DiskCache, EvictionCounts } from "./disk-cache.js";
 import { type FetchAhead, type FetchAheadOptions, isComplete, startFetchAhead } from "./fetch-ahead.js";
 import { openImageContent } from "./image-content.js";
 import { type MountObservation, observeMount, observeStart, type ServerStart } from "./mount-observation.js";
@@ -44,6 +44,8 @@ export interface ServeImageOptions<Session extends FuseSession = FuseSession> ex
   /** What images of one process share. */
   readonly shared?: SharedContentParts;
   readonly logger: Logger;
+  /** What has been evicted on account of this mount; default: by this process. */
+  readonly evictions?: () => EvictionCounts;
   /** Of the start that this mount is for; default: of none. */
   readonly marks?: StartMarks;
   /** Gives the image to the kernel. Resolves when FUSE_INIT is answered. */
@@ -125,7 +127,13 @@ export async function serveImage<Session extends FuseSession>(
       operations: session.operations.snapshot(),
       replayed: ahead.replayed,
     });
-    const observed = { archive, content, source, marks, evictions: options.cache.evictions };
+    const observed = {
+      archive,
+      content,
+      source,
+      marks,
+      evictions: options.evictions ?? options.cache.evictions,
+    };
     const ended = session.ended.then(async () => {
       logger.info(counts(), "unmounted");
       await undo.unwind();

@@ -1,6 +1,6 @@
 import { Histogram, latencyBoundsSeconds } from "../../src/base/histogram.js";
 import type { Digest } from "../../src/image/digest.js";
-import type { MountStats } from "../../src/mount/mount-server.js";
+import type { MountStats } from "../../src/mount/serve-image.js";
 import type { ObservedMount } from "../../src/mount/observe-mounts.js";
 
 /** Of values in seconds. */
