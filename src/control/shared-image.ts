@@ -16,6 +16,7 @@ import { SkimError, systemErrorCode } from "../base/errors.js";
 import { haltAt } from "../base/halt.js";
 import type { Logger } from "../base/logger.js";
 import type { Settings } from "../base/settings.js";
+import { StartMarks } from "../base/start-marks.js";
 import { UndoStack } from "../base/undo-stack.js";
 import type { SharedContentParts } from "../content/content.js";
 import type { ServedImage } from "../fuse/fuse-session.js";
@@ -150,6 +151,8 @@ async function serve(
   proof: TreeProof | undefined,
 ): Promise<ServedShared> {
   const { environment, ...ways } = note.access;
+  const marks = new StartMarks();
+  marks.set("told");
   const log = logger.child({ mount: id });
   return await serveImage({
     ...fetchAhead,
@@ -164,6 +167,7 @@ async function serve(
     // Those of the daemon are of all its images together.
     evictions: () => noEvictions,
     logger: log,
+    marks,
     connect: (image: ServedImage) =>
       new NativeEngine().serve(
         image,
