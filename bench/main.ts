@@ -10,6 +10,7 @@ import type { Figure } from "../src/bench/figure.js";
 import { countsText, figureText } from "../src/bench/figure-table.js";
 import type { Plot } from "../src/bench/plot.js";
 import { reportPage } from "../src/bench/report-page.js";
+import { daemonScenario } from "./daemon/scenario.js";
 import { engineScenario } from "./engine/scenario.js";
 import { networkProfiles } from "./network/profiles.js";
 import { networkScenario } from "./network/scenario.js";
@@ -22,6 +23,7 @@ import type { Scenario } from "./support/scenario.js";
 import { unpackScenario } from "./unpack/scenario.js";
 
 const scenarios: Readonly<Record<string, Scenario>> = {
+  daemon: daemonScenario,
   engine: engineScenario,
   network: networkScenario,
   start: startScenario,

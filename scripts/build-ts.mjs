@@ -89,6 +89,7 @@ try {
     // The second one has a profile to go by.
     for (const command of [["profile", "record"], ["run"]])
       warmUp("skim", [...command, `${registry.host}/warm-up:latest`, "--no-tty"]);
+    await warmUpDaemon(`${registry.host}/warm-up:latest`);
   } finally {
     await registry.close();
   }
@@ -96,13 +97,50 @@ try {
   rmSync(scratch, { recursive: true, force: true });
 }
 
-function warmUp(program, args) {
+function warmUp(program, args, environment = { SKIM_WRITE_CODE_CACHE: "1" }) {
   spawnSync(process.execPath, [path.join(root, "dist/bin", `${program}.js`), ...args], {
     stdio: "ignore",
-    env: { ...warmUpEnvironment(), SKIM_WRITE_CODE_CACHE: "1" },
+    env: { ...warmUpEnvironment(), ...environment },
     // They take a second each.
     timeout: 60_000,
   });
+}
+
+/** A daemon that mounts, one that takes over from it, and a start through a third one: each program ends before the next one adds to its cache. */
+async function warmUpDaemon(image) {
+  const withoutCache = {};
+  for (const args of [["rootfs", "mount", image, "--id", "warm-up"], undefined]) {
+    const daemon = startDaemon({ SKIM_WRITE_CODE_CACHE: "1" });
+    if (!(await daemon.isReady)) return;
+    if (args) warmUp("skim", args, withoutCache);
+    // What is mounted waits for the next one.
+    if (args) daemon.child.kill("SIGTERM");
+    else warmUp("skim", ["daemon", "stop", "--force"], withoutCache);
+    await daemon.ended;
+  }
+  const daemon = startDaemon(withoutCache);
+  if (!(await daemon.isReady)) return;
+  warmUp("skim", ["run", image, "--no-tty"]);
+  warmUp("skim", ["daemon", "stop", "--force"], withoutCache);
+  await daemon.ended;
+}
+
+function startDaemon(environment) {
+  const child = spawn(process.execPath, [path.join(root, "dist/bin/skim.js"), "daemon", "--no-restart"], {
+    stdio: ["ignore", "ignore", "pipe"],
+    env: { ...warmUpEnvironment(), ...environment },
+    timeout: 60_000,
+  });
+  const ended = once(child, "exit").catch(() => {});
+  const isReady = new Promise((resolve) => {
+    let text = "";
+    child.stderr.setEncoding("utf8").on("data", (piece) => {
+      text += piece;
+      if (text.includes('"msg":"ready"')) resolve(true);
+    });
+    void ended.then(() => resolve(false));
+  });
+  return { child, ended, isReady };
 }
 
 /** Nothing of what is cached, mounted or set up on this host. */

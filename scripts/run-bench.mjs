@@ -27,6 +27,7 @@ const bundle = await rolldown({
     // Beside main.js, which starts them.
     server: path.join(root, "bench/engine/server-main.ts"),
     network: path.join(root, "bench/network/proxy-main.ts"),
+    "read-pause": path.join(root, "bench/daemon/read-pause.ts"),
     "inflate-and-hash": path.join(root, "bench/start/inflate-and-hash.ts"),
   },
   platform: "node",

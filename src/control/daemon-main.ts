@@ -1,13 +1,10 @@
 /** `skim daemon` as a process: log, daemon, API, signals, and the end. */
 import path from "node:path";
-import { Hono } from "hono";
 import { describeError } from "../base/errors.js";
 import type { LogLevel } from "../base/logger.js";
 import type { Settings } from "../base/settings.js";
-import { createApi } from "./api.js";
 import { Daemon } from "./daemon.js";
 import { DaemonLog } from "./daemon-log.js";
-import { serveApi, serveOverTcp } from "./serve-api.js";
 
 /** Verifying and inflating for many mounts, and system calls of which some wait for a disk; the default are four. */
 const poolThreads = 16;
@@ -49,6 +46,11 @@ export async function runDaemon(options: RunDaemonOptions): Promise<void> {
         }
       : undefined,
   });
+  // Loaded here: readers that wait for this server are served already.
+  const [{ createApi }, { serveApi, serveOverTcp }] = await Promise.all([
+    import("./api.js"),
+    import("./serve-api.js"),
+  ]);
   const api = createApi(daemon);
   const served = await serveApi(settings.runDir, api.fetch);
   const metrics = options.metricsAddress
@@ -70,7 +72,8 @@ export async function runDaemon(options: RunDaemonOptions): Promise<void> {
 
 /** Nothing else is to be had over TCP. */
 function metricsOnly(fetch: (request: Request) => Response | Promise<Response>) {
-  const only = new Hono();
-  only.get("/metrics", (context) => fetch(new Request("http://daemon/metrics", context.req.raw)));
-  return only.fetch;
+  return (request: Request) =>
+    new URL(request.url).pathname === "/metrics" && request.method === "GET"
+      ? fetch(new Request("http://daemon/metrics"))
+      : new Response("only /metrics is served here\n", { status: 404 });
 }

@@ -31,7 +31,6 @@ import type { DaemonLog } from "./daemon-log.js";
 import { HostObserver } from "./host-observer.js";
 import { ImageFinder, type ImageName } from "./image-finder.js";
 import { cleanUp } from "./leftovers.js";
-import { renderMetrics } from "./metrics.js";
 import { RootfsLifecycle } from "./rootfs-lifecycle.js";
 import { type SharedImage, SharedImages } from "./shared-images.js";
 import { Watchdog } from "./watchdog.js";
@@ -221,6 +220,7 @@ export class Daemon {
 
   /** Of all mounts of the host, in Prometheus' text format. */
   async metrics(): Promise<string> {
+    const { renderMetrics } = await import("./metrics.js");
     return await renderMetrics(await this.#observer.look());
   }
 
