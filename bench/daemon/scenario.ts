@@ -178,7 +178,7 @@ async function measureRestart(host: DaemonHost, { rounds, signal }: BenchRun): P
     for (let kill = 0; kill < 4 * rounds; kill++) {
       signal.throwIfAborted();
       await longest();
-      process.kill(await host.serverPid(), "SIGKILL");
+      process.kill(await host.daemon.serverPid(), "SIGKILL");
       await settle();
       samples.push(await longest());
     }

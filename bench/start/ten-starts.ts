@@ -3,6 +3,7 @@ import path from "node:path";
 import type { Figure } from "../../src/bench/figure.js";
 import { withPrefetch } from "../../src/bench/skim-flags.js";
 import type { NetworkProfile } from "../network/profiles.js";
+import { DaemonProcess } from "../support/daemon-process.js";
 import { runUnderRunc } from "./runc-bundle.js";
 import type { StartBench } from "./start-bench.js";
 import type { StartImage } from "./start-images.js";
@@ -29,6 +30,20 @@ export async function measureTenStarts(
       return last((await bench.behind(network, () => times(start))).result);
     },
   });
+  const withDaemon = {
+    system: wayNames.daemon,
+    measure: async () => {
+      const cacheDir = await bench.coldCache(image, "profiled");
+      const daemon = await DaemonProcess.start(cacheDir, signal);
+      try {
+        const args = [...withPrefetch(flags), ...daemon.options];
+        const start = () => bench.skimRun(image, { cacheDir, args });
+        return last((await bench.behind(network, () => times(start))).result);
+      } finally {
+        await daemon.close();
+      }
+    },
+  };
   const unpacking = (system: string, unpack: typeof skimUnpack) => ({
     system,
     measure: async () => {
@@ -46,6 +61,7 @@ export async function measureTenStarts(
   const rows = await bench.rows("s", [
     skim(wayNames.skim, "indexed"),
     ...(flags.profile ? [skim(wayNames.profile, "profiled")] : []),
+    ...(flags.profile && flags.daemon ? [withDaemon] : []),
     unpacking(wayNames.unpack, skimUnpack),
     unpacking(wayNames.peers, skopeoUmoci),
   ]);

@@ -2,6 +2,7 @@
 import path from "node:path";
 import type { FirstLine } from "../../src/bench/first-line.js";
 import { withoutPrefetch, withPrefetch } from "../../src/bench/skim-flags.js";
+import { DaemonProcess } from "../support/daemon-process.js";
 import { run } from "../support/processes.js";
 import { runUnderRunc } from "./runc-bundle.js";
 import type { StartBench } from "./start-bench.js";
@@ -10,7 +11,13 @@ import type { StartImage } from "./start-images.js";
 export interface Way {
   readonly name: string;
   /** Whatever the host has before the start, which is not measured. What it returns is the start itself, once. */
-  prepare(image: StartImage): Promise<() => Promise<FirstLine>>;
+  prepare(image: StartImage): Promise<PreparedStart>;
+}
+
+export interface PreparedStart {
+  start(): Promise<FirstLine>;
+  /** Ends what was there for it. */
+  done?(): Promise<void>;
 }
 
 export const wayNames = {
@@ -18,6 +25,7 @@ export const wayNames = {
   skim: "skim",
   withoutPrefetch: "skim, no prefetch",
   profile: "skim, profile",
+  daemon: "skim with a daemon, profile",
   unpack: "skim unpack, runc",
   peers: "skopeo, umoci, runc",
 } as const;
@@ -29,34 +37,50 @@ export function waysOf(bench: StartBench): Way[] {
     name,
     prepare: async (image) => {
       const cacheDir = await bench.coldCache(image, cache);
-      return () => bench.skimRun(image, { cacheDir, args });
+      return { start: () => bench.skimRun(image, { cacheDir, args }) };
     },
   });
   return [
     ...(flags.prefetch ? [skim(wayNames.withoutPrefetch, withoutPrefetch(flags))] : []),
     skim(wayNames.skim, withPrefetch(flags)),
     ...(flags.profile ? [skim(wayNames.profile, withPrefetch(flags), "profiled")] : []),
+    ...(flags.profile && flags.daemon ? [withDaemon(bench)] : []),
     {
       name: wayNames.unpack,
       prepare: async (image) => {
         const place = await bench.place();
-        return async () => {
+        const start = async () => {
           const { tree, milliseconds } = await skimUnpack(bench, image, place);
           return await thenRunc(bench, milliseconds, place, tree, image);
         };
+        return { start };
       },
     },
     {
       name: wayNames.peers,
       prepare: async (image) => {
         const place = await bench.place();
-        return async () => {
+        const start = async () => {
           const { tree, milliseconds } = await skopeoUmoci(bench, image, place);
           return await thenRunc(bench, milliseconds, place, tree, image);
         };
+        return { start };
       },
     },
   ];
+}
+
+/** A host whose daemon runs, and has not mounted the image yet. */
+function withDaemon(bench: StartBench): Way {
+  return {
+    name: wayNames.daemon,
+    prepare: async (image) => {
+      const cacheDir = await bench.coldCache(image, "profiled");
+      const daemon = await DaemonProcess.start(cacheDir, bench.signal);
+      const args = [...withPrefetch(bench.flags), ...daemon.options];
+      return { start: () => bench.skimRun(image, { cacheDir, args }), done: () => daemon.close() };
+    },
+  };
 }
 
 interface Unpacked {

@@ -6,6 +6,8 @@ export interface SkimFlags {
   readonly profile: boolean;
   /** `skim run --background-fill off|idle|RATE`. */
   readonly backgroundFill: boolean;
+  /** `skim daemon`. */
+  readonly daemon: boolean;
 }
 
 /** From what `skim run --help` and `skim --help` print. */
@@ -13,6 +15,7 @@ export function flagsIn(runHelp: string, help: string): SkimFlags {
   return {
     prefetch: /^ +--prefetch\b/m.test(runHelp),
     profile: /^ +profile\b/m.test(help),
+    daemon: /^ +daemon\b/m.test(help),
     backgroundFill: /^ +--background-fill\b/m.test(runHelp),
   };
 }

@@ -100,12 +100,13 @@ describe("the options of a skim", () => {
       prefetch: true,
       profile: false,
       backgroundFill: false,
+      daemon: false,
     });
     const later = flagsIn(
       `${runHelp}  --background-fill <rate>  x\n`,
       "Commands:\n  profile  start profiles\n  run  x\n",
     );
-    expect(later).toEqual({ prefetch: true, profile: true, backgroundFill: true });
+    expect(later).toEqual({ prefetch: true, profile: true, backgroundFill: true, daemon: false });
     expect(flagsIn("Options:\n  --id <id>\n", "Commands:\n  run  without --prefetch\n").prefetch).toBe(false);
   });
 });
