@@ -1,4 +1,5 @@
-// Builds native/build/sanitized/skim.node: the addon with AddressSanitizer and UndefinedBehaviorSanitizer, for the tests in test/fuzz.
+// Builds native/build/sanitized/skim.node and skim-holder with AddressSanitizer and UndefinedBehaviorSanitizer, for the tests in test/fuzz and test/holder; with
+// --holder only the latter.
 //
 // Sources, include directories, definitions, flags and libraries are those of native/binding.gyp, but the compiler is called directly: node-gyp would
 // share its build directory with the addon that others are using. What a source includes is noted by the compiler (-MMD), so only objects
@@ -6,7 +7,7 @@
 //
 // A program that loads this addon must preload the sanitizers' libraries (native/README.md, "Debugging").
 import { execFileSync, spawn } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 
 const nativeDir = path.resolve(import.meta.dirname, "../native");
@@ -15,7 +16,7 @@ const addon = path.join(buildDir, "skim.node");
 // Each takes up to 400 MB.
 const jobsMax = 2;
 
-const target = readGyp(path.join(nativeDir, "binding.gyp")).targets[0];
+const [target, holderTarget] = readGyp(path.join(nativeDir, "binding.gyp")).targets;
 const prefix = path.resolve(path.dirname(realpathSync(process.execPath)), "..");
 const nodeHeaders = nodeHeadersDir();
 const sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"];
@@ -35,6 +36,9 @@ const flags = [
 const libraries = target.libraries;
 
 mkdirSync(buildDir, { recursive: true });
+await buildHolder();
+if (process.argv.includes("--holder")) process.exit(0);
+
 // Objects of other flags, or of another compiler, are of no use.
 const made = JSON.stringify([compilerVersion(), flags, libraries]);
 const madeFile = path.join(buildDir, "flags.json");
@@ -53,6 +57,20 @@ if (objects.some(({ object }) => isNewer(object, addon))) {
   const files = objects.map(({ object }) => object);
   await run(["-shared", "-pthread", ...sanitizers, "-o", output, ...files, ...libraries]);
   renameSync(output, addon);
+}
+
+/** A few small files, compiled and linked in one go. */
+async function buildHolder() {
+  const holder = path.join(buildDir, "skim-holder");
+  const files = ["holder", "."].flatMap((dir) =>
+    readdirSync(path.join(nativeDir, dir)).filter((name) => /\.(cc|h)$/.test(name)).map((name) => path.join(nativeDir, dir, name)),
+  );
+  if (!files.some((file) => isNewer(file, holder))) return;
+  console.error("build-sanitized: holder");
+  const output = `${holder}.${process.pid}`;
+  const own = holderTarget.cflags_cc.filter((flag) => flag !== "-Os");
+  await run(["-g", "-O1", "-fno-omit-frame-pointer", ...sanitizers, ...own, "-I.", ...expanded(holderTarget.sources), "-o", output]);
+  renameSync(output, holder);
 }
 
 async function compileNext() {

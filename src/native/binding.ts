@@ -115,8 +115,8 @@ export interface NativeBinding {
   /** A span that was wanted cannot be had: reads that wait for it get `errno` (positive). Does not block. */
   sessionFailed(session: SessionHandle, span: number, errno: number): void;
   /**
-   * Asks the kernel to send again what a server before this one has read and not answered. False where it cannot (before Linux 6.9): those
-   * requests wait until the connection ends.
+   * Asks the kernel to send again what a server before this one has read and not answered; FUSE_INIT itself may be among it. False where it cannot (before
+   * Linux 6.9): those requests wait until the connection ends.
    */
   sessionResend(session: SessionHandle): boolean;
   /**

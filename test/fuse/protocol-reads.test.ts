@@ -382,3 +382,46 @@ describe("the end of the connection", () => {
     expect(session.events).toEqual([["ended", 0]]);
   });
 });
+
+describe("letting go of the connection", () => {
+  it("answers the requests that it has read, and ends then", async () => {
+    const session = await SocketSession.initialized(tree, { threads: 4 });
+    const whole = await session.node("whole");
+    const unique = read(session, whole, 0, 100);
+    await session.tells([["spanWanted", 0]]);
+    native.sessionRelease(session.handle, 60_000);
+    expect(session.events).toEqual([["spanWanted", 0]]);
+    land(session, 0);
+    const { body } = await session.reply(unique);
+    expect(body).toEqual(layer.subarray(0, 100));
+    await session.tells([
+      ["spanWanted", 0],
+      ["ended", 0],
+    ]);
+    expect(openSockets()).not.toContain(session.serverSocket);
+    // Again, and after its end: nothing.
+    native.sessionRelease(session.handle, 0);
+  });
+
+  it("leaves what has not come in its time, without a word", async () => {
+    const session = await SocketSession.initialized(tree);
+    const whole = await session.node("whole");
+    read(session, whole, 0, 100);
+    await session.tells([["spanWanted", 0]]);
+    native.sessionRelease(session.handle, 0);
+    await session.tells([
+      ["spanWanted", 0],
+      ["ended", 0],
+    ]);
+    land(session, 0);
+    expect(counters(session)).toMatchObject({ reads: 0, failedReads: 0, interruptedReads: 0 });
+    expect(openSockets()).not.toContain(session.serverSocket);
+  });
+
+  it("of a session whose connection ends meanwhile ends once", async () => {
+    const session = await SocketSession.initialized(tree, { threads: 4 });
+    native.sessionRelease(session.handle, 60_000);
+    await session.close();
+    expect(session.events).toEqual([["ended", 0]]);
+  });
+});

@@ -148,11 +148,37 @@ describe("INIT", () => {
 
   it("without HAS_RESEND leaves nothing to be sent again", async () => {
     const session = new SocketSession(sample);
-    expect(native.sessionResend(session.handle)).toBe(false);
     await session.ask(opcodes.init, 0n, initBody({ minor: 39 }).subarray(0, 16));
     expect(native.sessionResend(session.handle)).toBe(false);
     // Nor was anything sent: the next packet is an answer.
     expect(await session.errno(opcodes.getattr, rootNode, getattrBody())).toBe(0);
+  });
+
+  it("that a server has read and not answered is asked for again by the next, before anything is agreed", async () => {
+    const session = new SocketSession(sample);
+    expect(native.sessionResend(session.handle)).toBe(true);
+    expect(await session.next()).toMatchObject({ unique: 0n, error: 7, length: 16 });
+    expect((await session.ask(opcodes.init, 0n, initBody())).error).toBe(0);
+    await session.tells([["initialized", 45]]);
+  });
+
+  it("has been answered by a server that told nobody, where another request comes first", async () => {
+    const session = new SocketSession(sample);
+    expect(await session.errno(opcodes.getattr, rootNode, getattrBody())).toBe(0);
+    await session.tells([["initialized", 31]]);
+    // What is known of it is enough for the next one, and for sending again: the kernel itself says whether it can.
+    expect(native.sessionInitResult(session.handle)).toHaveLength(16);
+    expect(native.sessionResend(session.handle)).toBe(true);
+    expect(await session.next()).toMatchObject({ unique: 0n, error: 7 });
+    expect(await session.errno(opcodes.getattr, rootNode, getattrBody())).toBe(0);
+    await session.tells([["initialized", 31]]);
+  });
+
+  it("of which nothing but its answer is known is not awaited", async () => {
+    const session = new SocketSession(sample, { initResult: new Uint8Array(16) });
+    expect(native.sessionInitResult(session.handle)).not.toEqual(new Uint8Array(16));
+    expect(await session.errno(opcodes.getattr, rootNode, getattrBody())).toBe(0);
+    expect(session.events).toEqual([]);
   });
 });
 

@@ -1,13 +1,13 @@
 /** What a holder survives: packets that are none, halves of conversations, many connections, and no descriptor left. */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { closeSync, openSync, statSync } from "node:fs";
 import { chmod, mkdir } from "node:fs/promises";
 import path from "node:path";
 import fc from "fast-check";
-import { afterEach, expect, it } from "vitest";
+import { afterEach, beforeAll, expect, it } from "vitest";
 import { HolderLink } from "../../src/holder/holder-link.js";
 import { decodePacket, encodePacket } from "../../src/holder/holder-protocol.js";
-import { findHolderProgram, loadNative } from "../../src/native/load.js";
+import { loadNative } from "../../src/native/load.js";
 import { makeTempDir } from "../support/temp-dir.js";
 import { findMount, isAlive, openFiles, run, until } from "./kept-server.js";
 
@@ -31,6 +31,14 @@ const hello = ["1", "0", "0", "0", "", "", "0"];
 const running: ChildProcess[] = [];
 const mounts: string[] = [];
 
+/** With AddressSanitizer and UndefinedBehaviorSanitizer: the first mistake ends it. */
+const program = path.resolve(import.meta.dirname, "../../native/build/sanitized/skim-holder");
+
+beforeAll(() => {
+  const script = path.resolve(import.meta.dirname, "../../scripts/build-sanitized.mjs");
+  execFileSync(process.execPath, [script, "--holder"], { stdio: "inherit" });
+});
+
 afterEach(async () => {
   for (const child of running.splice(0)) child.kill("SIGKILL");
   for (const mountpoint of mounts.splice(0))
@@ -40,7 +48,6 @@ afterEach(async () => {
 /** A holder that is our own child, so that its end is seen. */
 async function startHolder(prefix: readonly string[] = []) {
   const dir = await makeTempDir("holder");
-  const program = process.env.SKIM_TEST_HOLDER ?? findHolderProgram();
   const [file, ...args] = [...prefix, program, dir];
   const child = spawn(file!, args, { stdio: ["ignore", "pipe", "pipe"] });
   running.push(child);
@@ -274,7 +281,7 @@ it("without a descriptor left turns connections away, mounts nothing, and goes o
 it("two that are started for one directory end in one", async () => {
   const first = await startHolder();
   const others = Array.from({ length: 5 }, () =>
-    spawn(findHolderProgram(), [first.dir], { stdio: ["ignore", "pipe", "inherit"] }),
+    spawn(program, [first.dir], { stdio: ["ignore", "pipe", "inherit"] }),
   );
   running.push(...others);
   const ends = await Promise.all(
@@ -285,7 +292,6 @@ it("two that are started for one directory end in one", async () => {
   // Where the one before was killed, its socket is there and nobody listens.
   first.child.kill("SIGKILL");
   await until(() => !isAlive(first.pid));
-  const program = findHolderProgram();
   const next = Array.from({ length: 5 }, () =>
     spawn(program, [first.dir], { stdio: ["ignore", "pipe", "ignore"] }),
   );
