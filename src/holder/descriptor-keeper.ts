@@ -43,7 +43,7 @@ export interface DescriptorKeeper {
    * does not within 15 s is killed. From then on `mount` fails with IN_USE. Never resolves under systemd, which stops the one before it starts the other.
    */
   readonly takenOver: Promise<void>;
-  /** What was kept before this server came, each with a new copy of its descriptor. To be called once. */
+  /** What was kept before this server came, each with a new copy of its descriptor, but for mounts that have ended meanwhile. To be called once. */
   takeHeld(): Promise<readonly HeldConnection[]>;
   /**
    * Opens /dev/fuse, mounts it, keeps it; resolves to a copy of the descriptor. FUSE_INIT is still to come. Throws as connectFuse does (MOUNT_FAILED,
@@ -55,8 +55,8 @@ export interface DescriptorKeeper {
   /** Keeps it no longer. The mount is the caller's to unmount, before: where nobody else serves it, it is dead from now on. One that is not kept is no error. */
   release(id: string): Promise<void>;
   /**
-   * The server lives and its event loop turns. May be called as often as is handy, at least ten times in `watchdogMs`: what is too often is not sent. `served` is the number of
-   * requests answered since the server began; a holder that is allowed to abort connections never does so while it grows.
+   * The server lives and its event loop turns. To be called from a timer from the opening of the keeper on, ten times in `watchdogMs` or oftener: what is too often
+   * is not sent. `served` is the number of requests answered since the server began; a holder that is allowed to abort connections does so only while that is 0.
    */
   beat(served?: number): void;
   /**

@@ -95,16 +95,21 @@ export class HolderKeeper implements DescriptorKeeper {
 
   async takeHeld(): Promise<HeldConnection[]> {
     const taken: HeldConnection[] = [];
+    const ended: string[] = [];
     for (let position = 0; ; position++) {
       const { fields, descriptor } = await this.#request("TAKE", [String(position)]);
-      if (fields[0] === "END") return taken;
+      if (fields[0] === "END") break;
       const [, , id = "", mountpoint = "", note = "", initResult = "", minor = ""] = fields;
       invariant(descriptor >= 0, "a holder sends a descriptor with what it holds");
       const kept: Kept = { descriptor, mountpoint, note, deviceMinor: Number(minor) };
       if (initResult) kept.initResult = Buffer.from(initResult, "hex");
       this.#kept.set(id, kept);
-      taken.push(this.#copyOf(id, kept));
+      if (this.#native.isDisconnected(descriptor)) ended.push(id);
+      else taken.push(this.#copyOf(id, kept));
     }
+    // Mounts that have ended under the server before, which had no time to say so.
+    for (const id of ended) await this.release(id);
+    return taken;
   }
 
   async mount(request: MountRequest): Promise<HeldConnection> {

@@ -12,7 +12,7 @@ export interface OpenKeeperOptions {
   /** Must be there, and belong to this user alone. */
   readonly runDir: string;
   /**
-   * The program that is to be started where the server dies: with the environment below, in "/", its output appended to the log file. Undefined: nobody starts it
+   * The program (a path, not looked for in PATH) that is to be started where the server dies, or ends without `leave`: with the environment below, in "/", its output appended to the log file. Undefined: nobody starts it
    * again. Not used where there is systemd (NOTIFY_SOCKET), which does that itself.
    */
   readonly restart: { readonly file: string; readonly args: readonly string[] } | undefined;

@@ -111,7 +111,7 @@ it("a server that stands still is killed and replaced, and readers go on", async
   const reader = await place.read();
   first.signal("SIGSTOP");
   await until(
-    () => place.readyServers().length === 2,
+    () => place.readyServers().length >= 2,
     () => place.log(),
   );
   await reader.more();
@@ -122,8 +122,8 @@ it("a server that stands still is killed and replaced, and readers go on", async
 
 it("a server that turns its event loop is left alone by the watchdog, however long nobody asks for anything", async () => {
   const place = await KeptPlace.make("idle");
-  const server = await place.serve({ watchdogMs: 300 });
-  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  const server = await place.serve({ watchdogMs: 2_000 });
+  await new Promise((resolve) => setTimeout(resolve, 5_000));
   expect(place.readyServers()).toEqual([server.pid]);
   expect(isAlive(server.pid)).toBe(true);
 });

@@ -87,6 +87,24 @@ it("a new server that dies while the old one lets go is started again", async ()
   expect((await reader.stop()).failures).toEqual([]);
 });
 
+it("a mount that has ended under the server before is not handed on", async () => {
+  const place = await KeptPlace.make("ended");
+  const server = await place.serve();
+  server.signal("SIGSTOP");
+  const next = place.serve();
+  await until(
+    () => place.log().includes("is asked to let go"),
+    () => place.log(),
+  );
+  expect((await run("umount", ["-l", place.mountpoint])).code).toBe(0);
+  kill(server.pid, "SIGKILL");
+  const { pid } = await next;
+  expect(openFiles(place.holderPid()).filter((file) => file === "/dev/fuse")).toHaveLength(1);
+  // It has mounted anew.
+  expect((await run("ls", [place.mountpoint])).stdout).toContain("file0");
+  expect(place.readyServers().at(-1)).toBe(pid);
+});
+
 /** Reads of the mount that have come to the server and wait for the network. */
 async function untilReadsWait(server: FuseServer): Promise<void> {
   while ((await server.send("stats")).waiting === 0);
