@@ -120,6 +120,27 @@ it("a server that stands still is killed and replaced, and readers go on", async
   expect(place.log()).toContain("the server has not been heard of and is killed");
 });
 
+it("a server that is killed while it waits for itself is replaced before it can die, and dies then", async () => {
+  const place = await KeptPlace.make("itself");
+  const first = await place.serve({ watchdogMs: 2_000 });
+  await first.send("content", { kind: "hold", layerOffset: 0 });
+  void first.send("readOwn", { name: "file2" });
+  while ((await first.send("stats")).waiting === 0);
+  first.signal("SIGKILL");
+  expect(await first.exited).toBe("SIGKILL");
+  // Its thread was still in the kernel: neither its descriptors nor its pidfd told the holder.
+  await until(
+    () => place.readyServers().length >= 2,
+    () => place.log(),
+  );
+  const told = place.logLines().map((line) => line.msg);
+  expect(told.indexOf("the server has not been heard of and is killed")).toBeLessThan(
+    told.indexOf("the server is gone"),
+  );
+  expect(told).toContain("the server has not been heard of and is killed");
+  expect((await run("ls", [place.mountpoint])).stdout).toContain("file2");
+});
+
 it("a server that turns its event loop is left alone by the watchdog, however long nobody asks for anything", async () => {
   const place = await KeptPlace.make("idle");
   const server = await place.serve({ watchdogMs: 2_000 });

@@ -4,7 +4,7 @@
 // connections kept (src/holder; see kept-mounts.mjs), and serves those that are kept already. `layers` are files with the
 // uncompressed bytes of each layer. Speaks lines of JSON: events on standard output, commands on standard input. The content can be told to
 // fail, or to hold reads of what lies in a layer from `layerOffset` on, which is how a registry looks that is gone or slow.
-import { readdirSync } from "node:fs";
+import { constants, readdirSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
@@ -193,6 +193,12 @@ const commands = {
   },
   async keep({ id, mountpoint }) {
     await kept.mount(id, mountpoint);
+    return {};
+  },
+  /** What no server should do: waits for itself, in a system call that SIGKILL does not end. */
+  async readOwn({ name }) {
+    const file = await open(`${options.mountpoint}/${name}`, constants.O_RDONLY | constants.O_DIRECT);
+    void file.read(Buffer.alloc(4096), 0, 4096, 0);
     return {};
   },
   async letGo({ limitMs }) {
