@@ -4,6 +4,7 @@
  * A failure is `{ code, message }` with the code of the error table, and a status that says whose fault it is.
  */
 import { createRoute, OpenAPIHono, z } from "@hono/zod-openapi";
+import { HTTPException } from "hono/http-exception";
 import { stream } from "hono/streaming";
 import { describeError, type ErrorCode, isSkimError, SkimError } from "../base/errors.js";
 import { redact } from "../base/redact.js";
@@ -13,6 +14,9 @@ import type { Daemon } from "./daemon.js";
 import { metricsContentType } from "./metrics.js";
 
 type Status = 400 | 404 | 409 | 503 | 500 | 502;
+
+/** Of a request; the longest that makes sense, with all its directories and mirrors, has some ten KiB. */
+const requestBytesMax = 1024 * 1024;
 
 const statusOf: Partial<Record<ErrorCode, Status>> = {
   USAGE: 400,
@@ -44,14 +48,17 @@ function takes<Schema extends z.ZodType>(schema: Schema) {
   return { body: { required: true, content: { "application/json": { schema } } } } as const;
 }
 
+/** Named as the functions of daemon-client.ts are. */
 const routes = {
   health: createRoute({
+    operationId: "health",
     method: "get",
     path: "/v1/health",
     summary: "Is the server alive",
     responses: answers("It is", schemas.health),
   }),
   ready: createRoute({
+    operationId: "ready",
     method: "get",
     path: "/v1/ready",
     summary: "Does the server take mounts",
@@ -61,6 +68,7 @@ const routes = {
     },
   }),
   list: createRoute({
+    operationId: "list",
     method: "get",
     path: "/v1/mounts",
     summary: "Everything that is mounted: images, and what stands on them",
@@ -68,6 +76,7 @@ const routes = {
     responses: answers("A list", z.array(schemas.listed)),
   }),
   createMount: createRoute({
+    operationId: "createMount",
     method: "post",
     path: "/v1/mounts",
     summary: "Show an image at a directory, read-only",
@@ -75,6 +84,7 @@ const routes = {
     responses: answers("It is mounted", schemas.mount),
   }),
   createRootfs: createRoute({
+    operationId: "createRootfs",
     method: "post",
     path: "/v1/rootfs",
     summary: "Mount a root filesystem: the image, with a writable layer on top",
@@ -82,6 +92,7 @@ const routes = {
     responses: answers("It can be used", schemas.rootfs),
   }),
   remove: createRoute({
+    operationId: "remove",
     method: "delete",
     path: "/v1/mounts/{id}",
     summary: "Undo a rootfs or a mount",
@@ -89,6 +100,7 @@ const routes = {
     responses: answers("It is gone", schemas.removal),
   }),
   stats: createRoute({
+    operationId: "stats",
     method: "get",
     path: "/v1/mounts/{id}/stats",
     summary: "What was read and fetched through a mount, or the image under a rootfs",
@@ -103,6 +115,7 @@ const routes = {
     responses: answers("As skim stats --why takes them", schemas.anyObject),
   }),
   logs: createRoute({
+    operationId: "logs",
     method: "get",
     path: "/v1/mounts/{id}/logs",
     summary: "The last lines of a mount's log, one JSON document a line",
@@ -113,6 +126,7 @@ const routes = {
     },
   }),
   warm: createRoute({
+    operationId: "warm",
     method: "post",
     path: "/v1/warm",
     summary:
@@ -124,6 +138,7 @@ const routes = {
     },
   }),
   profiles: createRoute({
+    operationId: "profiles",
     method: "get",
     path: "/v1/profiles/{id}",
     summary: "The start profiles of the image under a mount",
@@ -140,6 +155,7 @@ const routes = {
     },
   }),
   leftovers: createRoute({
+    operationId: "leftovers",
     method: "post",
     path: "/v1/gc",
     summary: "What killed processes have left, shown or removed",
@@ -147,12 +163,14 @@ const routes = {
     responses: answers("A list", schemas.leftovers),
   }),
   drain: createRoute({
+    operationId: "drain",
     method: "post",
     path: "/v1/drain",
     summary: "Take no more mounts; those that are there stay",
     responses: answers("It takes none", schemas.health),
   }),
   shutdown: createRoute({
+    operationId: "shutdown",
     method: "post",
     path: "/v1/shutdown",
     summary: "Unmount everything and end; refused while rootfs are mounted, unless forced",
@@ -170,7 +188,22 @@ export function createApi(daemon: Daemon): OpenAPIHono {
       throw new SkimError("USAGE", `${path.map(String).join(".") || "request"}: ${message}`);
     },
   });
+  api.use(async (context, next) => {
+    // The server reads as many bytes as are announced, and no more.
+    const announced = context.req.header("content-length");
+    if (announced === undefined && context.req.header("transfer-encoding") !== undefined)
+      return context.json({ code: "USAGE", message: "a request with a body says how long it is" }, 411);
+    if (Number(announced ?? 0) > requestBytesMax)
+      return context.json(
+        { code: "USAGE", message: `a request has at most ${requestBytesMax} bytes, not ${announced}` },
+        413,
+      );
+    return await next();
+  });
   api.onError((error, context) => {
+    // What hono itself cannot read: a body that is no JSON.
+    if (error instanceof HTTPException && error.status < 500)
+      return context.json({ code: "USAGE", message: redact(error.message) }, error.status);
     const code = isSkimError(error) ? error.code : "INTERNAL";
     const status = statusOf[code] ?? 500;
     if (code === "INTERNAL")
@@ -254,7 +287,23 @@ export function createApi(daemon: Daemon): OpenAPIHono {
     return context.json(daemon.health(), 200);
   });
   api.doc31("/v1/openapi.json", openApiHeader);
+  refuseOtherMethods(api);
   return api;
+}
+
+/** Behind all routes: what comes here has a path of theirs and another method. */
+function refuseOtherMethods(api: OpenAPIHono): void {
+  const methods = new Map<string, string[]>();
+  for (const route of Object.values(routes)) {
+    const path = route.getRoutingPath();
+    methods.set(path, [...(methods.get(path) ?? []), route.method.toUpperCase()]);
+  }
+  for (const [path, allowed] of methods)
+    api.all(path, (context) => {
+      context.header("Allow", allowed.join(", "));
+      const message = `${context.req.path} takes ${allowed.join(" and ")}, not ${context.req.method}`;
+      return context.json({ code: "USAGE", message }, 405);
+    });
 }
 
 const openApiHeader = {

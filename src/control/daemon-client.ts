@@ -39,9 +39,14 @@ export class DaemonClient {
     this.#socket = socket;
   }
 
-  /** Undefined where no daemon answers at `<runDir>/daemon.sock`. */
+  /** Of the daemon that listens, or is to listen, at `<runDir>/daemon.sock`. */
+  static at(runDir: string): DaemonClient {
+    return new DaemonClient(`${runDir}/daemon.sock`);
+  }
+
+  /** Undefined where no daemon answers. */
   static async find(runDir: string): Promise<{ client: DaemonClient; health: HealthAnswer } | undefined> {
-    const client = new DaemonClient(`${runDir}/daemon.sock`);
+    const client = DaemonClient.at(runDir);
     try {
       return { client, health: await client.health() };
     } catch (error) {

@@ -81,7 +81,7 @@ export async function makeSkimHost(): Promise<SkimHost> {
         .split("\n")
         .filter((line) => line.includes(dir));
       const found: string[] = [];
-      for (const below of ["mounts", "rootfs", "bundles", "runc"]) {
+      for (const below of ["mounts", "rootfs", "images", "bundles", "runc"]) {
         found.push(
           ...(await readdir(path.join(runDir, below)).catch(() => [])).map((name) => `${below}/${name}`),
         );
