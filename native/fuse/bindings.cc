@@ -182,7 +182,7 @@ Napi::Value sessionStart(const Napi::CallbackInfo& info) {
     object->onEvents.NonBlockingCall([object](Napi::Env env, Napi::Function callback) { deliver(object, env, callback); });
   };
   try {
-    object->session = std::make_unique<fuse::Session>(std::move(fd), tree, fuse::SessionOptions{threads, trace}, predecessor, notify);
+    object->session = std::make_unique<fuse::Session>(std::move(fd), tree, fuse::SessionOptions{threads, trace, label}, predecessor, notify);
   } catch (...) {
     object->onEvents.Release();
     object->self.reset();

@@ -116,10 +116,10 @@ const char* operationName(uint32_t opcode) {
   return opcode < opcodesMax && names[opcode] ? names[opcode] : "unknown";
 }
 
-std::string traceLine(const fuse_in_header& header, Bytes body, int error, size_t bytes, uint64_t durationNs) {
+std::string traceLine(const std::string& label, const fuse_in_header& header, Bytes body, int error, size_t bytes, uint64_t durationNs) {
   char head[96];
   char tail[160];
-  std::snprintf(head, sizeof(head), "fuse %s ino %llu", operationName(header.opcode),
+  std::snprintf(head, sizeof(head), "%s ino %llu", operationName(header.opcode),
                 static_cast<unsigned long long>(header.nodeid));
   char errorText[64] = "";
   if (error != 0)
@@ -128,7 +128,7 @@ std::string traceLine(const fuse_in_header& header, Bytes body, int error, size_
   else
     std::snprintf(tail, sizeof(tail), ", pid %u: %zu bytes, %llu us\n", header.pid, bytes,
                   static_cast<unsigned long long>(durationNs / 1000));
-  return head + details(header, body) + tail;
+  return "fuse " + label + ": " + head + details(header, body) + tail;
 }
 
 }  // namespace skim::fuse

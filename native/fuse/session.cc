@@ -341,7 +341,7 @@ void Session::sendError(const fuse_in_header& header, Bytes body, int error, uin
 
 void Session::trace(const fuse_in_header& header, Bytes body, int error, size_t length, uint64_t startedNs) const {
   if (!options_.trace) return;
-  const std::string line = traceLine(header, body, error, length, nowNs() - startedNs);
+  const std::string line = traceLine(options_.label, header, body, error, length, nowNs() - startedNs);
   (void)!::write(STDERR_FILENO, line.data(), line.size());
 }
 

@@ -51,6 +51,7 @@ static_assert(sizeof(InitResult) == 16);
 struct SessionOptions {
   unsigned threads;
   bool trace;
+  std::string label;  // begins the lines of a trace: several sessions of a process write to one stream
 };
 
 // Counts that only grow. Read by anybody at any time.

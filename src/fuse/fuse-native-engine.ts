@@ -69,7 +69,7 @@ export class FuseNativeEngine implements FuseEngine {
       filesystem,
       counters,
       logger: options.logger,
-      trace: options.traceOperations ?? false,
+      traceLabel: options.traceOperations ? options.fsName : undefined,
       onInit,
     });
     const state = Buffer.alloc(fuseNative.sizeof_fuse_thread_t);

@@ -46,7 +46,7 @@ export class FuseNativeOperations {
   readonly #directories = new LRUCache<string, number>({ max: directoryPathsMax });
   readonly #spareBuffers: Buffer[] = [];
   readonly #onInit: () => void;
-  readonly #trace: boolean;
+  readonly #traceLabel: string | undefined;
   #filesystem: ImageFilesystem | undefined;
   #abort = abortControllerOfMany();
   #readsInFlight = 0;
@@ -56,8 +56,8 @@ export class FuseNativeOperations {
     filesystem: ImageFilesystem;
     counters: Counters<FuseOperation>;
     logger: Logger;
-    /** A line to standard error for each operation. */
-    trace: boolean;
+    /** What a line to standard error for each operation begins with; undefined: none is written. */
+    traceLabel: string | undefined;
     onInit: () => void;
   }) {
     this.#native = parts.native;
@@ -65,7 +65,7 @@ export class FuseNativeOperations {
     this.#counters = parts.counters;
     this.#failures = new FailureLog(parts.logger);
     this.#onInit = parts.onInit;
-    this.#trace = parts.trace;
+    this.#traceLabel = parts.traceLabel;
   }
 
   /** Reads that have not been answered. */
@@ -212,11 +212,11 @@ export class FuseNativeOperations {
       this.#failures.report("read", error, { path, offset });
     }
     this.#readsInFlight--;
-    if (this.#trace)
-      traceLine(
+    this.#traceLine(
+      startedMs,
+      () =>
         `read ${path}, ${into.length} bytes at ${offset}: ${result < 0 ? `errno ${-result}` : `${result} bytes`}`,
-        startedMs,
-      );
+    );
     this.#native.fuse_native_signal_read(thread, result, 0, into.buffer);
   }
 
@@ -230,7 +230,14 @@ export class FuseNativeOperations {
       this.#failures.report(name, error, {});
       fail(-errnoNumberOf(error));
     }
-    if (this.#trace) traceLine(`${name} ${about}`, startedMs);
+    this.#traceLine(startedMs, () => `${name} ${about}`);
+  }
+
+  #traceLine(startedMs: number, text: () => string): void {
+    if (this.#traceLabel === undefined) return;
+    const us = Math.round((performance.now() - startedMs) * 1000);
+    const line = JSON.stringify(text()).slice(1, -1);
+    process.stderr.write(`fuse ${this.#traceLabel}: ${line}, ${us} us\n`);
   }
 
   /** The inode number of a path from the root, without symlinks, `.` or `..` in it; 0 where there is none. */
@@ -253,11 +260,6 @@ export class FuseNativeOperations {
     invariant(this.#filesystem, "operations are answered only while the session lives");
     return this.#filesystem;
   }
-}
-
-function traceLine(text: string, startedMs: number): void {
-  const us = Math.round((performance.now() - startedMs) * 1000);
-  process.stderr.write(`fuse ${JSON.stringify(text).slice(1, -1)}, ${us} us\n`);
 }
 
 /** Ops of fuse-native.c, and one to spare as it has. */

@@ -110,8 +110,9 @@ async function serve(): Promise<void> {
   handleEvents();
   try {
     logTo(launch.logFile);
-    logger = createLogger(launch.logLevel, 2).child({ mount: launch.id });
-    server = await startMountServer(launch, logger, marks);
+    const processLogger = createLogger(launch.logLevel, 2);
+    logger = processLogger.child({ mount: launch.id });
+    server = await startMountServer(launch, processLogger, marks);
     await report({ ready: true });
     await server.ended;
     if (launch.socketFile) await rm(launch.socketFile, { force: true });

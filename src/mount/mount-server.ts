@@ -33,10 +33,12 @@ export interface MountServer {
 /** Mounts and serves. Resolves when the kernel has the mount (FUSE_INIT is answered); on failure nothing is left. */
 export async function startMountServer(
   options: MountServerOptions,
-  logger: Logger,
+  hostLogger: Logger,
   marks: StartMarks = new StartMarks(),
 ): Promise<MountServer> {
   const undo = new UndoStack();
+  // All that is written for this mount, by whatever part, says so: a process may serve several.
+  const logger = hostLogger.child({ mount: options.id });
   marks.set("told");
   return await undo.guard(async () => {
     const { settings } = options;

@@ -95,7 +95,8 @@ export interface NativeBinding {
    * (and is closed where this throws). `threads`
    * (1 to 64) are started. `trace` writes a line to standard error for each operation. `initResult` is empty, and FUSE_INIT awaited; or what
    * `sessionInitResult` said of a session that served the same connection before; or 16 zeros, where FUSE_INIT has been answered and nobody knows what was agreed. Any
-   * request but FUSE_INIT tells a session that awaits it the same. `label` names the session where its state is printed.
+   * request but FUSE_INIT tells a session that awaits it the same. `label` names the session where its state is
+   * printed, and in lines of a trace.
    * `onEvents` gets pairs of a SessionEvent and a number, until SessionEvent.ended, after which no thread is left; until then the session keeps
    * the event loop alive. Throws what pthread_create says.
    */

@@ -243,16 +243,20 @@ describe("what it tells of itself", () => {
     await server.exited;
     const lines = server.stderr.split("\n");
     expect(lines).toContainEqual(
-      expect.stringMatching(/^fuse lookup ino 1, "not there", pid \d+: 128 bytes, \d+ us$/),
+      expect.stringMatching(/^fuse test image: lookup ino 1, "not there", pid \d+: 128 bytes, \d+ us$/),
     );
     expect(lines).toContainEqual(
-      expect.stringMatching(/^fuse read ino \d+, \d+ bytes at 0, pid \d+: \d+ bytes, \d+ us$/),
+      expect.stringMatching(/^fuse test image: read ino \d+, \d+ bytes at 0, pid \d+: \d+ bytes, \d+ us$/),
     );
     expect(lines).toContainEqual(
-      expect.stringMatching(/^fuse readdirplus ino \d+, \d+ bytes at 0, pid \d+: \d+ bytes, \d+ us$/),
+      expect.stringMatching(
+        /^fuse test image: readdirplus ino \d+, \d+ bytes at 0, pid \d+: \d+ bytes, \d+ us$/,
+      ),
     );
     expect(lines).toContainEqual(
-      expect.stringMatching(/^fuse opendir ino \d+, pid \d+: errno 38 \(Function not implemented\), \d+ us$/),
+      expect.stringMatching(
+        /^fuse test image: opendir ino \d+, pid \d+: errno 38 \(Function not implemented\), \d+ us$/,
+      ),
     );
   });
 
