@@ -5,7 +5,7 @@ import { type CacheSpace, cacheSpace } from "../mount/cache-space.js";
 import type { EvictionCounts } from "../mount/disk-cache.js";
 import { type ObservedMount, observeMounts } from "../mount/observe-mounts.js";
 import { HostLedger } from "./host-ledger.js";
-import type { MountTotals } from "./mount-totals.js";
+import { evictionCounters, type MountTotals } from "./mount-totals.js";
 
 export interface HostObservations {
   /** As they are now. */
@@ -24,10 +24,10 @@ export interface HostObserverOptions {
   readonly settings: Settings;
   /** Default: the records of the run directory, and what the server of each says. */
   readonly mounts?: () => Promise<readonly ObservedMount[]>;
+  /** Of a cache that several mounts share, which would each tell of the same evictions. Default: what the mounts tell, added up. */
+  readonly evictions?: () => EvictionCounts;
   /** Mounts that did not become ready: who mounts knows of them. Default: 0. */
   readonly mountFailures?: () => number;
-  /** By the process that observes, of no mount in particular. Default: none. */
-  readonly evictions?: () => EvictionCounts;
   /** Default: those that are seen, which are fewer where two come between two looks. */
   readonly serverRestarts?: () => number;
 }
@@ -47,7 +47,7 @@ export class HostObserver {
     this.ledger.look(mounts);
     return {
       mounts,
-      totals: this.#withEvictions(this.ledger.totals()),
+      totals: this.#totals(),
       mountsStarted: this.ledger.started,
       mountFailures: this.#options.mountFailures?.() ?? 0,
       serverRestarts: this.#options.serverRestarts?.() ?? this.ledger.serverRestarts,
@@ -56,18 +56,9 @@ export class HostObserver {
     };
   }
 
-  #withEvictions(totals: MountTotals): MountTotals {
+  #totals(): MountTotals {
+    const totals = this.ledger.totals();
     const evicted = this.#options.evictions?.();
-    if (!evicted) return totals;
-    const { counters } = totals;
-    return {
-      ...totals,
-      counters: {
-        ...counters,
-        skim_evicted_layers_total: counters.skim_evicted_layers_total + evicted.layers,
-        skim_evicted_spans_total: counters.skim_evicted_spans_total + evicted.spans,
-        skim_evicted_bytes_total: counters.skim_evicted_bytes_total + evicted.bytes,
-      },
-    };
+    return evicted ? { ...totals, counters: { ...totals.counters, ...evictionCounters(evicted) } } : totals;
   }
 }

@@ -2,6 +2,7 @@
 import { addHistograms, Histogram, type HistogramSnapshot, latencyBoundsSeconds } from "../base/histogram.js";
 import { type WaitSource, waitSources } from "../content/finished-waits.js";
 import { type Phase, phases } from "../content/phase-clock.js";
+import type { EvictionCounts } from "../mount/disk-cache.js";
 import { readSources } from "../mount/mount-figures.js";
 import type { MountStats } from "../mount/serve-image.js";
 
@@ -57,14 +58,20 @@ export function totalsOf(stats: MountStats): MountTotals {
       skim_retries_total: count("retries_total"),
       skim_verification_failures_total: count("verification_failures_total"),
       skim_cache_write_failures_total: count("cache_write_failures_total"),
-      skim_evicted_layers_total: evictions.layers,
-      skim_evicted_spans_total: evictions.spans,
-      skim_evicted_bytes_total: evictions.bytes,
+      ...evictionCounters(evictions),
     },
     readSpans: readSources(stats),
     landed,
     phases: stats.phases,
     operations,
+  };
+}
+
+export function evictionCounters({ layers, spans, bytes }: EvictionCounts) {
+  return {
+    skim_evicted_layers_total: layers,
+    skim_evicted_spans_total: spans,
+    skim_evicted_bytes_total: bytes,
   };
 }
 

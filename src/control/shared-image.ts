@@ -24,15 +24,13 @@ import { NativeEngine } from "../fuse/native-engine.js";
 import type { NativeSession } from "../fuse/native-session.js";
 import type { DescriptorKeeper, HeldConnection } from "../holder/descriptor-keeper.js";
 import { openChecked } from "../mount/archive-store.js";
-import type { DiskCache, EvictionCounts } from "../mount/disk-cache.js";
+import type { DiskCache } from "../mount/disk-cache.js";
 import type { FetchAheadOptions } from "../mount/fetch-ahead.js";
 import { newRecord } from "../mount/mount-image.js";
 import type { MountRecord, MountRecords } from "../mount/mount-record.js";
 import { identifyProcess } from "../mount/process-identity.js";
 import { type ServedImageMount, serveImage } from "../mount/serve-image.js";
 import type { NamedImage, RegistryAccess } from "./image-request.js";
-
-const noEvictions: EvictionCounts = { layers: 0, spans: 0, bytes: 0 };
 
 export type ServedShared = ServedImageMount<NativeSession>;
 
@@ -164,8 +162,6 @@ async function serve(
     ...(environment ? { environment: { ...process.env, ...environment } } : {}),
     cache,
     shared,
-    // Those of the daemon are of all its images together.
-    evictions: () => noEvictions,
     logger: log,
     marks,
     connect: (image: ServedImage) =>

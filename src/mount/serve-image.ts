@@ -16,7 +16,7 @@ import type { Content, SharedContentParts } from "../content/content.js";
 import { ImageFilesystem } from "../filesystem/image-filesystem.js";
 import type { FuseSession, ServedImage } from "../fuse/fuse-session.js";
 import { loadNative } from "../native/load.js";
-import type { DiskCache, EvictionCounts } from "./disk-cache.js";
+import type { DiskCache } from "./disk-cache.js";
 import { type FetchAhead, type FetchAheadOptions, isComplete, startFetchAhead } from "./fetch-ahead.js";
 import { openImageContent } from "./image-content.js";
 import { type MountObservation, observeMount, observeStart, type ServerStart } from "./mount-observation.js";
@@ -44,8 +44,6 @@ export interface ServeImageOptions<Session extends FuseSession = FuseSession> ex
   /** What images of one process share. */
   readonly shared?: SharedContentParts;
   readonly logger: Logger;
-  /** What has been evicted on account of this mount; default: by this process. */
-  readonly evictions?: () => EvictionCounts;
   /** Of the start that this mount is for; default: of none. */
   readonly marks?: StartMarks;
   /** Gives the image to the kernel. Resolves when FUSE_INIT is answered. */
@@ -132,7 +130,7 @@ export async function serveImage<Session extends FuseSession>(
       content,
       source,
       marks,
-      evictions: options.evictions ?? options.cache.evictions,
+      evictions: options.cache.evictions,
     };
     const ended = session.ended.then(async () => {
       logger.info(counts(), "unmounted");

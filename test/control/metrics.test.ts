@@ -153,6 +153,18 @@ describe("counters never go down", () => {
     expect(sampleOf(last, "skim_mounts_started_total{}")).toBe(3);
   });
 
+  it("and a cache that mounts share is asked once for what was evicted", async () => {
+    const cacheDir = await makeTempDir("metrics");
+    const evictions = { layers: 2, spans: 30, bytes: 4000 };
+    const observer = new HostObserver({
+      settings: resolveSettings({ cacheDir, runDir: cacheDir }, {}, "/dev/null"),
+      mounts: async () => [observed("a", { evictions }), observed("b", { evictions })],
+      evictions: () => evictions,
+    });
+    const metrics = parseMetrics(await renderMetrics(await observer.look()));
+    expect(sampleOf(metrics, "skim_evicted_spans_total{}")).toBe(30);
+  });
+
   it("and the last word of a mount that ends is counted", async () => {
     const cacheDir = await makeTempDir("metrics");
     const settings = resolveSettings({ cacheDir, runDir: cacheDir }, {}, "/dev/null");
