@@ -21,6 +21,9 @@ export {
   makeBundle,
   mountImage,
   mountRootfs,
+  observeMounts,
+  readMountInFull,
+  readStart,
   runImage,
   umountImage,
   umountRootfs,
@@ -29,10 +32,12 @@ export type { ImageConfig } from "./image/config.js";
 export type { Digest } from "./image/digest.js";
 export { type Platform, parsePlatform } from "./image/platform.js";
 export type { MadeBundle, MakeBundleOptions } from "./mount/bundle-image.js";
+export type { ExplainedStart, MountInFull } from "./mount/explain-mount.js";
 export type { BackgroundFillMode, FetchAheadOptions, PrefetchMode } from "./mount/fetch-ahead.js";
 export { type IndexedImage, type IndexImageOptions, indexImage } from "./mount/index-image.js";
 export type { MountedImage, MountImageOptions, UmountOptions } from "./mount/mount-image.js";
 export { type ListedMount, listMounts } from "./mount/mount-stats.js";
+export type { MountState, ObservedMount } from "./mount/observe-mounts.js";
 export type { MountedRootfs, MountRootfsOptions, UmountRootfsOptions } from "./mount/rootfs.js";
 export type { RanImage, RunImageOptions } from "./mount/run-image.js";
 export type { MountStats } from "./mount/serve-image.js";

@@ -22,17 +22,14 @@ export function addStatsCommand(program: Command): void {
   command.action(async (id: string, options: StatsCommandOptions) => {
     const context = createContext(options);
     const { runDir } = context.settings;
-    const { askAnyServer } = await import("../control/host.js");
-    const ask = askAnyServer(runDir);
+    const host = await import("../control/host.js");
     if (options.why) {
-      const { readStart } = await import("../mount/explain-mount.js");
       const { startReportText } = await import("./start-report-text.js");
-      const start = await readStart(runDir, id, options.first * 1000, ask);
+      const start = await host.readStart(runDir, id, options.first * 1000);
       return context.print(start, () => startReportText(start));
     }
-    const { readMountInFull } = await import("../mount/explain-mount.js");
     const { statsText } = await import("./stats-text.js");
-    const stats = await readMountInFull(runDir, id, ask);
+    const stats = await host.readMountInFull(runDir, id);
     context.print(stats, () => statsText(stats));
   });
 }

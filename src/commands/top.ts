@@ -35,9 +35,8 @@ function secondsOf(text: string): number {
 }
 
 async function look({ settings }: CommandContext): Promise<Look> {
-  const { askAnyServer } = await import("../control/host.js");
-  const { observeMounts } = await import("../mount/observe-mounts.js");
-  const mounts = await observeMounts(settings.runDir, askAnyServer(settings.runDir));
+  const { observeMounts } = await import("../control/host.js");
+  const mounts = await observeMounts(settings.runDir);
   return { atMs: performance.now(), mounts };
 }
 

@@ -10,6 +10,12 @@ import {
   type MakeBundleOptions,
   makeBundle as makeBundleWith,
 } from "../mount/bundle-image.js";
+import {
+  type ExplainedStart,
+  type MountInFull,
+  readMountInFull as readMountOf,
+  readStart as readStartOf,
+} from "../mount/explain-mount.js";
 import { openImageOrArchive } from "../mount/image-or-archive.js";
 import {
   beginMarks,
@@ -21,6 +27,7 @@ import {
 } from "../mount/mount-image.js";
 import { MountRecords, newMountId } from "../mount/mount-record.js";
 import { type AskServer, askOwnServer } from "../mount/mount-stats.js";
+import { type ObservedMount, observeMounts as observeMountsOf } from "../mount/observe-mounts.js";
 import { identifyProcess } from "../mount/process-identity.js";
 import {
   type HeldRootfs,
@@ -131,8 +138,23 @@ export async function makeBundle(options: MakeBundleOptions & DaemonChoice): Pro
   return await makeBundleWith(options, holdWith(options));
 }
 
-/** Asks whichever server has a mount; see explain-mount.ts and observe-mounts.ts. */
-export function askAnyServer(runDir: string): AskServer {
+/** What a mount, or the image under a rootfs, has served and fetched, with the files of its slow reads. Throws NOT_FOUND where no server of that id answers. */
+export async function readMountInFull(runDir: string, id: string): Promise<MountInFull> {
+  return await readMountOf(runDir, id, askAnyServer(runDir));
+}
+
+/** Where the start of a mount went, as far as its first `windowMs` milliseconds. Throws NOT_FOUND. */
+export async function readStart(runDir: string, id: string, windowMs: number): Promise<ExplainedStart> {
+  return await readStartOf(runDir, id, windowMs, askAnyServer(runDir));
+}
+
+/** All mounts of this host as they are now; an image that is shared is one. */
+export async function observeMounts(runDir: string): Promise<ObservedMount[]> {
+  return await observeMountsOf(runDir, askAnyServer(runDir));
+}
+
+/** Asks whichever server has a mount. */
+function askAnyServer(runDir: string): AskServer {
   const ask = askOwnServer(runDir);
   return async (id, operation, timeoutMs) => {
     const client = await daemonOf(runDir, id);
