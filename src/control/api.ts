@@ -109,6 +109,7 @@ const routes = {
   }),
   start: createRoute({
     method: "get",
+    operationId: "start",
     path: "/v1/mounts/{id}/start",
     summary: "Marks and waits of the last start on the image of a mount",
     request: { params: schemas.idParameter },
@@ -147,6 +148,7 @@ const routes = {
   }),
   metrics: createRoute({
     method: "get",
+    operationId: "metrics",
     path: "/metrics",
     summary: "Metrics of all mounts of the host, for Prometheus",
     responses: {

@@ -202,14 +202,12 @@ describe("the daemon's API", () => {
     expect(document.openapi).toBe("3.1.0");
     const operations = Object.entries(
       document.paths as Record<string, Record<string, { operationId?: string }>>,
-    )
-      .flatMap(([url, methods]) =>
-        Object.entries(methods).map(([method, { operationId }]) => ({ url, method, operationId })),
-      )
-      .filter(({ url }) => url !== "/metrics");
+    ).flatMap(([url, methods]) =>
+      Object.entries(methods).map(([method, { operationId }]) => ({ url, method, operationId })),
+    );
     const named = operations.map(({ operationId }) => operationId);
-    // The metrics are text for Prometheus, the document describes itself.
-    const others = ["constructor", "metrics", "openApi"];
+    // The document describes itself.
+    const others = ["constructor", "openApi"];
     const functions = Object.getOwnPropertyNames(DaemonClient.prototype).filter(
       (name) => !others.includes(name),
     );

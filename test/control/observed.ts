@@ -1,7 +1,7 @@
 import { Histogram, latencyBoundsSeconds } from "../../src/base/histogram.js";
 import type { Digest } from "../../src/image/digest.js";
-import type { MountStats } from "../../src/mount/serve-image.js";
 import type { ObservedMount } from "../../src/mount/observe-mounts.js";
+import type { MountStats } from "../../src/mount/serve-image.js";
 
 /** Of values in seconds. */
 export function times(...seconds: number[]) {

@@ -182,7 +182,7 @@ describe("what is seen of a mount", () => {
     const gone = await host.run(["stats", "unread", "--why"]);
     expect(gone).toMatchObject({
       code: 3,
-      stderr: expect.stringMatching(/no mount server answers for unread/),
+      stderr: expect.stringMatching(/no mount with id unread/),
     });
   });
 
