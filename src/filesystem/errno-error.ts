@@ -9,8 +9,19 @@
 import { constants } from "node:os";
 import { type ErrorCode, errnoOf, SkimError } from "../base/errors.js";
 
-/** What the operations of ImageFilesystem can fail with on their own; reading adds the errors of the content room. */
-export type ErrnoName = "ENOENT" | "ENOTDIR" | "EISDIR" | "EINVAL" | "ENAMETOOLONG" | "ELOOP" | "ESTALE";
+/**
+ * What the operations of ImageFilesystem can fail with on their own; reading adds the errors of the content room. EACCES is for views of a tree
+ * as one user has it: the tree itself knows no users.
+ */
+export type ErrnoName =
+  | "ENOENT"
+  | "ENOTDIR"
+  | "EISDIR"
+  | "EINVAL"
+  | "ENAMETOOLONG"
+  | "ELOOP"
+  | "ESTALE"
+  | "EACCES";
 
 const codes: Readonly<Record<ErrnoName, ErrorCode>> = {
   ENOENT: "NOT_FOUND",
@@ -20,6 +31,7 @@ const codes: Readonly<Record<ErrnoName, ErrorCode>> = {
   ENAMETOOLONG: "USAGE",
   ELOOP: "USAGE",
   ESTALE: "INTERNAL",
+  EACCES: "USAGE",
 };
 
 export class ErrnoError extends SkimError {

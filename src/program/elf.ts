@@ -49,6 +49,17 @@ export interface ElfDynamic {
   readonly relocations: readonly ByteRange[];
   /** Where symbols, strings, hash and version tables begin in the file. */
   readonly tables: readonly number[];
+  /** The string table. */
+  readonly strings: ByteRange | undefined;
+  /** DT_VERNEED and DT_VERDEF: see symbol-versions.ts. */
+  readonly versionsNeeded: VersionTable | undefined;
+  readonly versionsDefined: VersionTable | undefined;
+}
+
+export interface VersionTable {
+  /** In the file. */
+  readonly start: number;
+  readonly records: number;
 }
 
 /** Reads a piece of one file: as many bytes as there are, up to `length`. Undefined: so much may not be read. */
@@ -94,6 +105,10 @@ const tags = {
   flags1: 0x6ffffffb,
   gnuHash: 0x6ffffef5,
   versions: 0x6ffffff0,
+  versionsDefined: 0x6ffffffc,
+  versionsDefinedCount: 0x6ffffffd,
+  versionsNeeded: 0x6ffffffe,
+  versionsNeededCount: 0x6fffffff,
 } as const;
 const DF_1_NODEFLIB = 0x800;
 const noteHeaderBytes = 12;
@@ -251,6 +266,11 @@ class ElfReading {
         ? undefined
         : await this.#name(at, place(tags.strings), values.get(tags.stringsBytes));
     };
+    const versions = (table: number, count: number): VersionTable | undefined => {
+      const start = place(table);
+      return start === undefined ? undefined : { start, records: values.get(count) ?? 0 };
+    };
+    const strings = place(tags.strings);
     const names: ByteString[] = [];
     for (const at of needed)
       names.push(await this.#name(at, place(tags.strings), values.get(tags.stringsBytes)));
@@ -277,7 +297,14 @@ class ElfReading {
       tables: [tags.hash, tags.gnuHash, tags.symbols, tags.strings, tags.versions].flatMap(
         (tag) => place(tag) ?? [],
       ),
+      strings: strings === undefined ? undefined : this.#within(strings, values.get(tags.stringsBytes) ?? 0),
+      versionsNeeded: versions(tags.versionsNeeded, tags.versionsNeededCount),
+      versionsDefined: versions(tags.versionsDefined, tags.versionsDefinedCount),
     };
+  }
+
+  #within(start: number, length: number): ByteRange {
+    return { start, end: Math.min(start + length, this.#fileBytes) };
   }
 
   /** The string at `at` of the string table. */

@@ -14,7 +14,7 @@ import {
   libraryCachePath,
   readLibraryCache,
 } from "./library-cache.js";
-import { configuredDirectories, muslDirectories } from "./library-directories.js";
+import { builtInDirectories, configuredDirectories, muslDirectories } from "./library-directories.js";
 import { baseNameOf, directoryOf, type ImageFile, joined, type ProgramImage } from "./program-image.js";
 
 /** Which place of the search had a library. "configuration": ld.so.conf, where the loader itself looks only after ldconfig has run. */
@@ -277,7 +277,8 @@ class LibrarySearch {
   async #readGlibcPaths(): Promise<void> {
     const { object, loader } = this.#program;
     const wide = object.bits === 64 ? ["/lib64", "/usr/lib64"] : [];
-    this.#systemDirectories = [directoryOf(loader.path), ...wide, "/lib", "/usr/lib"] as ByteString[];
+    const usual = [directoryOf(loader.path), ...wide, "/lib", "/usr/lib"] as ByteString[];
+    this.#systemDirectories = (await builtInDirectories(this.#image, loader)) ?? usual;
     const { file } = this.#image.find(libraryCachePath);
     const bytes = file && (await this.#image.readSmall(file, libraryCacheBytesMax));
     const cache = bytes && readLibraryCache(bytes, object.littleEndian);

@@ -1,16 +1,39 @@
 /**
- * Directories that configuration names for libraries: /etc/ld.so.conf with what it includes (ldconfig(8)), and musl's /etc/ld-musl-ARCH.path.
+ * Directories that a loader searches for libraries: those that glibc's has built in, and those that configuration names: /etc/ld.so.conf with what it
+ * includes (ldconfig(8)), and musl's /etc/ld-musl-ARCH.path.
  *
  * glibc's loader never reads ld.so.conf: ldconfig makes the cache of it. So what is found only there would be found once ldconfig has run.
  */
 import { type ByteString, byteStringOf } from "../base/byte-string.js";
-import { directoryOf, joined, type ProgramImage } from "./program-image.js";
+import { directoryOf, type ImageFile, joined, type ProgramImage } from "./program-image.js";
 
 const configurationPath = "/etc/ld.so.conf" as ByteString;
 const configurationBytesMax = 64 * 1024;
 /** Files, and directories of them all. Debian has three and four. */
 const configurationFilesMax = 64;
 const directoriesMax = 256;
+
+/** glibc's loaders have some 220 KB. */
+const loaderBytesMax = 1024 * 1024;
+/** Names that end in slash and NUL, one behind the other. Bounded everywhere: the file may be anything. */
+const directoryNames = /(?:\/(?:[\w.+~-]{1,255}\/){1,16}\0){1,16}/g;
+
+/**
+ * `system_dirs` of glibc's elf/dl-load.c, which differ between distributions, as they stand in the loader:
+ * `/lib/x86_64-linux-gnu/\0/usr/lib/x86_64-linux-gnu/\0/lib/\0/usr/lib/\0`. Undefined where they are not found there, or it may not be read.
+ */
+export async function builtInDirectories(
+  image: ProgramImage,
+  loader: ImageFile,
+): Promise<ByteString[] | undefined> {
+  const bytes = await image.readSmall(loader, loaderBytesMax);
+  if (!bytes) return undefined;
+  const lists = [...byteStringOf(bytes).matchAll(directoryNames)]
+    .map(([names]) => names.split("\0").filter(Boolean))
+    .filter((names) => names.every((name) => /\/lib(32|64|x32)?\//.test(name)));
+  const [longest] = lists.sort((a, b) => b.length - a.length);
+  return longest?.slice(0, directoriesMax).map((name) => name.replace(/\/$/, "") as ByteString);
+}
 
 /** Directories of ld.so.conf in its order. */
 export async function configuredDirectories(image: ProgramImage): Promise<ByteString[]> {

@@ -15,12 +15,12 @@ export interface ImageFile {
   /** Absolute, without symlinks. */
   readonly path: ByteString;
   readonly bytes: number;
-  /** Some execute bit is set: root may run it. */
+  /** Some execute bit is set: root may run it. In a tree as one user sees it: that user may. */
   readonly executable: boolean;
 }
 
 /** Why a path gives no file: what open(2) or execve(2) would say of it. */
-export type NoFile = ErrnoName | "EACCES";
+export type NoFile = ErrnoName;
 
 export type FoundFile = { readonly file: ImageFile } | { readonly file?: undefined; readonly why: NoFile };
 
@@ -41,9 +41,13 @@ export class ProgramImage {
   /** Objects may be read before their turn: false where a limit is to meet the same ones every time. */
   readonly readsAhead: boolean;
 
-  constructor(filesystem: ProgramFilesystem, options: { mayRead?: MayRead; signal?: AbortSignal } = {}) {
+  /** `readsAhead`: default where there is no limit. */
+  constructor(
+    filesystem: ProgramFilesystem,
+    options: { mayRead?: MayRead; readsAhead?: boolean; signal?: AbortSignal } = {},
+  ) {
     this.#filesystem = filesystem;
-    this.readsAhead = options.mayRead === undefined;
+    this.readsAhead = options.readsAhead ?? options.mayRead === undefined;
     this.#mayRead = options.mayRead ?? (() => true);
     this.#signal = options.signal;
   }

@@ -19,6 +19,8 @@ export type StartedProgram = {
    * or an entrypoint that ends by running its arguments, most likely starts; that it is missing need not be a fault.
    */
   readonly role: "command" | "interpreter" | "env" | "shell" | "argument";
+  /** It, or what starts it, is of the last two roles. */
+  readonly isGuess: boolean;
 } & (
   | ({ readonly kind: "missing" } & Omit<NoCommand, "file">)
   | {
@@ -27,7 +29,14 @@ export type StartedProgram = {
       readonly path: ByteString;
       readonly line: ScriptLine;
     }
-  | { readonly kind: "unusable"; readonly file: ImageFile; readonly path: ByteString; readonly found: string }
+  | {
+      readonly kind: "unusable";
+      readonly file: ImageFile;
+      readonly path: ByteString;
+      readonly found: string;
+      /** What execve(2) gives; undefined where it is not known: so much may not be read. */
+      readonly why: "ENOEXEC" | "ELOOP" | undefined;
+    }
   | {
       readonly kind: "program";
       readonly file: ImageFile;
@@ -35,7 +44,7 @@ export type StartedProgram = {
       readonly object: ElfObject;
       /** Undefined for static programs. */
       readonly loader: FoundFile | undefined;
-      /** Undefined where there is no loader, or none was found. */
+      /** Undefined where there is no loader, or none was found, or nobody asked for them. */
       readonly libraries: Libraries | undefined;
     }
 );
@@ -50,20 +59,29 @@ const shells = /^(sh|bash|dash|ash|ksh|zsh|busybox)$/;
 const wrappers =
   /^(tini|tini-static|docker-init|dumb-init|catatonit|init|gosu|su-exec|setpriv|nice|ionice|nohup|stdbuf|timeout|exec|chpst|s6-setuidgid|entrypoint|.*[-_]entrypoint)$/;
 
+export interface StartProgramsOptions {
+  /** False: libraries are not looked for, which would read the head of each. Default: true. */
+  readonly libraries?: boolean;
+}
+
+type ToStart = Pick<StartedProgram, "command" | "role" | "isGuess"> & { readonly depth: number };
+
 /** All that `command` starts, in the order of need. Rejects only as reading the image does. */
-export async function startPrograms(image: ProgramImage, command: Command): Promise<StartedProgram[]> {
+export async function startPrograms(
+  image: ProgramImage,
+  command: Command,
+  options: StartProgramsOptions = {},
+): Promise<StartedProgram[]> {
   const started: StartedProgram[] = [];
-  const pending: { command: Command; role: StartedProgram["role"]; depth: number }[] = [
-    { command, role: "command", depth: 0 },
-  ];
+  const pending: ToStart[] = [{ command, role: "command", isGuess: false, depth: 0 }];
   const seen = new Set<string>();
   for (let next = pending.shift(); next && started.length < programsMax; next = pending.shift()) {
     const key = next.command.args.slice(0, 2).join("\0");
     if (seen.has(key) && next.depth === 0) continue;
     seen.add(key);
-    const program = await startProgram(image, next.command, next.role, next.depth);
-    const isGuess = next.role === "shell" || next.role === "argument";
-    if (!program || (isGuess && program.kind === "missing")) continue;
+    const program = await startProgram(image, next, options);
+    const isOwnGuess = next.role === "shell" || next.role === "argument";
+    if (!program || (isOwnGuess && program.kind === "missing")) continue;
     started.push(program);
     pending.push(...followers(program, next.depth));
   }
@@ -72,42 +90,46 @@ export async function startPrograms(image: ProgramImage, command: Command): Prom
 
 async function startProgram(
   image: ProgramImage,
-  command: Command,
-  role: StartedProgram["role"],
-  depth: number,
+  { command, role, isGuess, depth }: ToStart,
+  options: StartProgramsOptions,
 ): Promise<StartedProgram | undefined> {
   const name = command.args[0];
   if (name === undefined) return undefined;
   // The kernel takes an interpreter's name as a path, whatever PATH says.
   const wanted = role === "interpreter" && !name.includes("/") ? (`./${name}` as ByteString) : name;
   const found = findCommand(image, wanted, command);
-  if (!found.file) return { command, role, kind: "missing", why: found.why, searched: found.searched };
+  if (!found.file)
+    return { command, role, isGuess, kind: "missing", why: found.why, searched: found.searched };
   const { file, path } = found;
-  const step = { command, role, file, path };
+  const step = { command, role, isGuess, file, path };
   const head = await image.read(file, 0, execHeadBytes);
-  if (!head) return { ...step, kind: "unusable", found: "it would take too much to read" };
+  const unusable = (found: string, why: "ENOEXEC" | "ELOOP" | undefined) =>
+    ({ ...step, kind: "unusable", found, why }) as const;
+  if (!head) return unusable("it would take too much to read", undefined);
   const line = readScriptLine(head);
-  if (line === "refused") return { ...step, kind: "unusable", found: "its first line names no interpreter" };
+  if (line === "refused") return unusable("its first line names no interpreter", "ENOEXEC");
   if (line && depth >= scriptDepthMax)
-    return { ...step, kind: "unusable", found: `more than ${scriptDepthMax} scripts interpret each other` };
+    return unusable(`more than ${scriptDepthMax} scripts interpret each other`, "ELOOP");
   if (line) return { ...step, kind: "script", line };
   const object = await image.elf(file);
-  if (!isElf(object)) return { ...step, kind: "unusable", found: object.found };
+  if (!isElf(object)) return unusable(object.found, object.kind === "unread" ? undefined : "ENOEXEC");
   const { interpreter } = object;
   if (interpreter === undefined)
     return { ...step, kind: "program", object, loader: undefined, libraries: undefined };
   const loader = image.find(interpreter, command.directory);
-  const libraries =
-    loader.file && (await findLibraries(image, { file, object, loader: loader.file, interpreter, command }));
+  if (!loader.file || options.libraries === false)
+    return { ...step, kind: "program", object, loader, libraries: undefined };
+  const libraries = await findLibraries(image, { file, object, loader: loader.file, interpreter, command });
   return { ...step, kind: "program", object, loader, libraries };
 }
 
 /** What is started by what was started. */
-function followers(program: StartedProgram, depth: number) {
+function followers(program: StartedProgram, depth: number): ToStart[] {
   const { command } = program;
-  const after = (role: StartedProgram["role"], args: readonly ByteString[], nextDepth = 0) => ({
+  const after = (role: StartedProgram["role"], args: readonly ByteString[], nextDepth = 0): ToStart => ({
     command: { ...command, args },
     role,
+    isGuess: program.isGuess || role === "shell" || role === "argument",
     depth: nextDepth,
   });
   if (program.kind === "script") {
@@ -123,7 +145,7 @@ function followers(program: StartedProgram, depth: number) {
   const names = [baseNameOf(program.path), baseNameOf(command.args[0]!)];
   if (names.includes("env" as ByteString)) {
     const run = envCommand({ ...command, args: command.args.slice(1) });
-    return run ? [{ command: run, role: "env" as const, depth: 0 }] : [];
+    return run ? [{ command: run, role: "env", isGuess: program.isGuess, depth: 0 }] : [];
   }
   if (names.some((name) => shells.test(name))) {
     const text = shellText(command.args);

@@ -67,7 +67,16 @@ export async function startSpans(options: StartSpansOptions): Promise<StartSet> 
     ...(allowance ? { mayRead: (ino, offset, length) => allowance.take(ino, offset, length) } : {}),
     ...(signal ? { signal } : {}),
   });
-  const programs = await startPrograms(image, commandOf(options.command));
+  return await findStartSet(archive, image, options.command);
+}
+
+/** As startSpans, with an image that somebody else has made of the archive: it says what may be read. */
+export async function findStartSet(
+  archive: Archive,
+  image: ProgramImage,
+  command: StartCommand,
+): Promise<StartSet> {
+  const programs = await startPrograms(image, commandOf(command));
   const files = new StartFiles(image);
   // The accounts are read for every container, before anything is started.
   if (programs.length > 0) for (const path of ["/etc/passwd", "/etc/group"]) files.addPath(path);
@@ -115,7 +124,8 @@ function spansOf(archive: Archive, files: readonly StartFile[]): number[] {
   return [...spans];
 }
 
-function commandOf({ args, env, workingDir }: StartCommand): Command {
+/** As execve(2) is given it. */
+export function commandOf({ args, env, workingDir }: StartCommand): Command {
   return {
     args: args.map(byteStringFromText),
     env: env.map(byteStringFromText),
