@@ -83,6 +83,9 @@ const pathBytesMax = 4096;
 /** A real dynamic section has some 30 entries and one for each library. */
 const dynamicBytesMax = 65536;
 const neededMax = 1024;
+/** Names that are read one by one: those of most objects lie in the piece that is read first. */
+const separateNamesMax = 8;
+const namesBytesMax = 65536;
 
 const tags = {
   end: 0,
@@ -147,6 +150,7 @@ class ElfReading {
   readonly #is64: boolean;
   readonly #littleEndian: boolean;
   readonly #layout: Layout;
+  #names: { readonly start: number; readonly bytes: Buffer } | undefined;
 
   constructor(read: PieceReader, fileBytes: number, head: Buffer) {
     this.#read = read;
@@ -271,6 +275,7 @@ class ElfReading {
       return start === undefined ? undefined : { start, records: values.get(count) ?? 0 };
     };
     const strings = place(tags.strings);
+    if (strings !== undefined && needed.length > separateNamesMax) await this.#readNames(strings, needed);
     const names: ByteString[] = [];
     for (const at of needed)
       names.push(await this.#name(at, place(tags.strings), values.get(tags.stringsBytes)));
@@ -303,6 +308,14 @@ class ElfReading {
     };
   }
 
+  /** Names beside each other at once, where they do not lie all over a large table. */
+  async #readNames(table: number, places: readonly number[]): Promise<void> {
+    const start = table + Math.min(...places);
+    const end = Math.min(table + Math.max(...places) + pathBytesMax, this.#fileBytes);
+    if (end > start && end - start <= namesBytesMax)
+      this.#names = { start, bytes: await this.#piece(start, end - start, "its names") };
+  }
+
   #within(start: number, length: number): ByteRange {
     return { start, end: Math.min(start + length, this.#fileBytes) };
   }
@@ -315,7 +328,11 @@ class ElfReading {
       throw new DamagedElf(`a name is at ${at} of its string table of ${tableBytes} bytes`);
     const start = table + at;
     const length = Math.min(tableBytes - at, pathBytesMax, Math.max(0, this.#fileBytes - start));
-    const bytes = await this.#piece(start, length, "its names");
+    const from = this.#names ? start - this.#names.start : -1;
+    const bytes =
+      from >= 0 && from + length <= this.#names!.bytes.length
+        ? this.#names!.bytes.subarray(from, from + length)
+        : await this.#piece(start, length, "its names");
     const end = bytes.indexOf(0);
     if (end < 0) throw new DamagedElf("a name in its string table does not end");
     return byteStringOf(bytes.subarray(0, end));
