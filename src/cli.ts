@@ -11,6 +11,8 @@ import { addBundleCommand } from "./commands/bundle.js";
 import { addCacheCommand } from "./commands/cache.js";
 import { addCatCommand } from "./commands/cat.js";
 import { addDaemonCommand } from "./commands/daemon.js";
+import { addDoctorCommand } from "./commands/doctor.js";
+import { addExplainCommand } from "./commands/explain.js";
 import { addGcCommand } from "./commands/gc.js";
 import { addIndexCommand } from "./commands/index-image.js";
 import { addInspectCommand } from "./commands/inspect.js";
@@ -30,6 +32,8 @@ import { addVerifyCommand } from "./commands/verify.js";
 
 /** What docker, podman and skim say when they themselves fail. */
 const runFailureExitCode = 125;
+/** Of `skim doctor` and `skim explain`, whose other codes say what was found. */
+const couldNotLookExitCode = 3;
 
 /** Runs the command of this process's arguments. */
 async function runCommandLine(): Promise<void> {
@@ -67,6 +71,8 @@ function createProgram(): Command {
   addRootfsCommand(program);
   addBundleCommand(program);
   addRunCommand(program);
+  addDoctorCommand(program);
+  addExplainCommand(program);
   addUnpackCommand(program);
   addProfileCommand(program);
   addCacheCommand(program);
@@ -83,11 +89,13 @@ function createProgram(): Command {
   return program;
 }
 
-/** Prints `error` in one line. Returns the exit code: for `skim run` and its like one that is not taken for the container's. */
+/** Prints `error` in one line. Returns the exit code: for commands whose codes say something else one that is not taken for that. */
 function report(error: unknown): number {
   if (error instanceof CommanderError && error.exitCode === 0) return 0;
   const exitCode = printError(error);
-  return isRunning() && exitCode !== 130 ? runFailureExitCode : exitCode;
+  if (exitCode === 130) return exitCode;
+  if (["doctor", "explain"].includes(process.argv[2] ?? "")) return couldNotLookExitCode;
+  return isRunning() ? runFailureExitCode : exitCode;
 }
 
 /** True for commands that exit as their container does. */
@@ -123,7 +131,7 @@ function usageLine(text: string): string {
     .replace(/\s*\n\s*/g, " ");
   // `skim run IMAGE ls -l`, as docker takes it.
   const hint =
-    (isRunning() || ["bundle", "bench"].includes(process.argv[2] ?? "")) &&
+    (isRunning() || ["bundle", "bench", "doctor", "explain"].includes(process.argv[2] ?? "")) &&
     !process.argv.includes("--") &&
     /unknown option/.test(line);
   return `${line}${hint ? "; the command of the container goes behind --" : ""}\n`;

@@ -28,10 +28,21 @@ export {
   umountImage,
   umountRootfs,
 } from "./control/host.js";
+export type { CheckStatus } from "./doctor/check.js";
+export type { Examination, ExaminedCheck } from "./doctor/examine.js";
+export type { Explanation, StartFailure } from "./doctor/explain.js";
+export type { ExaminedStart, InjectedPath } from "./doctor/subject.js";
+export type { ToolProfile } from "./doctor/tool-profiles.js";
 export type { ImageConfig } from "./image/config.js";
 export type { Digest } from "./image/digest.js";
 export { type Platform, parsePlatform } from "./image/platform.js";
 export type { MadeBundle, MakeBundleOptions } from "./mount/bundle-image.js";
+export { type ExamineImageOptions, examineImage } from "./mount/examine-image.js";
+export {
+  type ExplainedFailure,
+  explainImageFailure,
+  explainRecordedFailure,
+} from "./mount/explain-failure.js";
 export type { ExplainedStart, MountInFull } from "./mount/explain-mount.js";
 export type { BackgroundFillMode, FetchAheadOptions, PrefetchMode } from "./mount/fetch-ahead.js";
 export { type IndexedImage, type IndexImageOptions, indexImage } from "./mount/index-image.js";
