@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 # What skim itself needs, what the demo adds, and what only tests use.
 packages_run=(g++ make python3 libisal-dev libzstd-dev libfuse2 runc)
 packages_demo=(skopeo umoci)
-packages_test=(docker-registry mmdebstrap busybox-static runsc pigz zstd bzip2 xz-utils attr libarchive-tools fuse3 umoci skopeo openssl libcap2-bin xfsprogs btrfs-progs)
+packages_test=(docker-registry mmdebstrap busybox-static crun runsc pigz zstd bzip2 xz-utils attr libarchive-tools fuse3 umoci skopeo openssl libcap2-bin xfsprogs btrfs-progs)
 packages_bench=(fio umoci skopeo mmdebstrap e2fsprogs xfsprogs btrfs-progs)
 
 purpose=run

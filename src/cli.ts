@@ -12,6 +12,7 @@ import { addCacheCommand } from "./commands/cache.js";
 import { addCatCommand } from "./commands/cat.js";
 import { addDaemonCommand } from "./commands/daemon.js";
 import { addDoctorCommand } from "./commands/doctor.js";
+import { addExecCommand } from "./commands/exec.js";
 import { addExplainCommand } from "./commands/explain.js";
 import { addGcCommand } from "./commands/gc.js";
 import { addIndexCommand } from "./commands/index-image.js";
@@ -73,6 +74,7 @@ function createProgram(): Command {
   addRunCommand(program);
   addDoctorCommand(program);
   addExplainCommand(program);
+  addExecCommand(program);
   addUnpackCommand(program);
   addProfileCommand(program);
   addCacheCommand(program);
@@ -101,7 +103,7 @@ function report(error: unknown): number {
 /** True for commands that exit as their container does. */
 function isRunning(): boolean {
   const [, , command, subcommand] = process.argv;
-  return command === "run" || (command === "profile" && subcommand === "record");
+  return command === "run" || command === "exec" || (command === "profile" && subcommand === "record");
 }
 
 function printError(error: unknown): number {

@@ -38,6 +38,7 @@ export type { Digest } from "./image/digest.js";
 export { type Platform, parsePlatform } from "./image/platform.js";
 export type { MadeBundle, MakeBundleOptions } from "./mount/bundle-image.js";
 export { type ExamineImageOptions, examineImage } from "./mount/examine-image.js";
+export { type ExecContainerOptions, execContainer } from "./mount/exec-container.js";
 export {
   type ExplainedFailure,
   explainImageFailure,

@@ -1,6 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { type Command, Option } from "commander";
 import { SkimError } from "../base/errors.js";
+import { type RuntimeName, runtimeNames } from "../runtime/runtime-command.js";
 import {
   type CommandContext,
   createContext,
@@ -12,7 +13,7 @@ import { parseMount } from "./container-mount.js";
 import { type RootfsCommandOptions, rootfsRequest, withRootfsOptions } from "./rootfs.js";
 
 interface ContainerCommandOptions extends RootfsCommandOptions {
-  runtime: "runc" | "runsc";
+  runtime: RuntimeName;
   env?: string[];
   user?: string;
   workdir?: string;
@@ -27,7 +28,7 @@ export function addRunCommand(program: Command): void {
   const command = program
     .command("run")
     .description(
-      "run an image: lazily mounted, writable layer on top, under runc or gVisor; exits as the process does",
+      "run an image: lazily mounted, writable layer on top, under runc, crun or gVisor; exits as the process does",
     )
     .argument("<ARCHIVE|IMAGE>", "an archive, or an image (indexed first if need be)")
     .argument("[ARGS...]", "behind --: the command, instead of the image's")
@@ -69,7 +70,7 @@ export async function runCommand(
 export function withContainerOptions(command: Command): Command {
   return command
     .addOption(
-      new Option("--runtime <runtime>", "what runs the container").choices(["runc", "runsc"]).default("runc"),
+      new Option("--runtime <runtime>", "what runs the container").choices([...runtimeNames]).default("runc"),
     )
     .option("--env <K=V>", "environment variable; K alone: this process's value (repeatable)", repeated)
     .option("--user <user[:group]>", "names from the image's passwd and group, or numbers")
@@ -94,17 +95,7 @@ export function containerRequest(args: string[], options: ContainerCommandOption
   return {
     runtime: options.runtime,
     network: options.network,
-    env: (options.env ?? []).flatMap((variable) => {
-      if (variable === "" || variable.startsWith("=")) {
-        throw new SkimError(
-          "USAGE",
-          `--env ${JSON.stringify(variable)} names no variable; give NAME=value or NAME`,
-        );
-      }
-      if (variable.includes("=")) return [variable];
-      const value = process.env[variable];
-      return value === undefined ? [] : [`${variable}=${value}`];
-    }),
+    env: environmentOption(options.env),
     mounts: (options.mount ?? []).map(parseMount),
     ...(args.length ? { args } : {}),
     ...(options.user !== undefined ? { user: options.user } : {}),
@@ -112,6 +103,21 @@ export function containerRequest(args: string[], options: ContainerCommandOption
     ...(options.entrypoint !== undefined ? { entrypoint: [options.entrypoint] } : {}),
     ...(options.hostname !== undefined ? { hostname: options.hostname } : {}),
   };
+}
+
+/** `--env` as it was given: NAME=value as it is, NAME with the value of this process, or nothing where it has none. Throws USAGE. */
+export function environmentOption(variables: readonly string[] = []): string[] {
+  return variables.flatMap((variable) => {
+    if (variable === "" || variable.startsWith("=")) {
+      throw new SkimError(
+        "USAGE",
+        `--env ${JSON.stringify(variable)} names no variable; give NAME=value or NAME`,
+      );
+    }
+    if (variable.includes("=")) return [variable];
+    const value = process.env[variable];
+    return value === undefined ? [] : [`${variable}=${value}`];
+  });
 }
 
 export type { ContainerCommandOptions };

@@ -3,13 +3,14 @@ import type { Archive } from "../archive/archive.js";
 import { invariant } from "../base/errors.js";
 import { readHostFacts } from "../runtime/host-facts.js";
 import { buildRuntimeSpec, containerDirectories, type RuntimeSpecOptions } from "../runtime/oci-spec.js";
+import type { RuntimeName } from "../runtime/runtime-command.js";
 import type { RuntimeSpec } from "../runtime/runtime-spec.js";
 import { readImageFile } from "./image-file.js";
 import type { RootfsPlan } from "./rootfs.js";
 
 /** What the caller wants other than the image config says; see buildRuntimeSpec. */
 export type ContainerOptions = Omit<RuntimeSpecOptions, "config" | "rootfs" | "accounts" | "host"> & {
-  readonly runtime?: "runc" | "runsc";
+  readonly runtime?: RuntimeName;
 };
 
 export interface ContainerPlan extends RootfsPlan {
@@ -38,7 +39,7 @@ export function planContainer(options: ContainerOptions): ContainerPlan {
 }
 
 /** Side by side: each may be a fetch. */
-async function readAccounts(archive: Archive, lower: string) {
+export async function readAccounts(archive: Archive, lower: string) {
   const [passwd, group] = await Promise.all([
     readImageFile(archive, lower, "/etc/passwd"),
     readImageFile(archive, lower, "/etc/group"),

@@ -9,6 +9,7 @@ import { link, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/p
 import path from "node:path";
 import { z } from "zod";
 import { SkimError, systemErrorCode } from "../base/errors.js";
+import { runtimeNames } from "../runtime/runtime-command.js";
 import { identifyProcess } from "./process-identity.js";
 
 const processSchema = z.object({ pid: z.number().int(), startTicks: z.number() });
@@ -46,9 +47,7 @@ const recordSchema = z.object({
   writableDirectory: z.string().optional(),
   /** The upper dir is the caller's, and stays. */
   upperGiven: z.boolean().optional(),
-  container: z
-    .object({ runtime: z.enum(["runc", "runsc"]), id: z.string(), stateDir: z.string() })
-    .optional(),
+  container: z.object({ runtime: z.enum(runtimeNames), id: z.string(), stateDir: z.string() }).optional(),
   bundle: z.string().optional(),
   /** Of the process that mounts it; see start-marks.ts. */
   startMarks: z.record(z.string(), z.number()).optional(),

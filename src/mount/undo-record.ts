@@ -14,7 +14,7 @@ import { loadNative } from "../native/load.js";
 import type { OverlayBinding, OverlayMount } from "../overlay/overlay-mount.js";
 import { overlaysIn } from "../overlay/overlay-table.js";
 import { unmountOverlay } from "../overlay/overlay-unmount.js";
-import { destroyContainer } from "../runtime/container.js";
+import { destroyContainer } from "../runtime/container-lifecycle.js";
 import { callControlSocket } from "./control-socket.js";
 import type { MountRecord, MountRecords } from "./mount-record.js";
 import { isRunning, processEnded, signalProcess } from "./process-identity.js";

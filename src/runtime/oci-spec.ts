@@ -5,7 +5,6 @@
  * since nothing here sets up addresses; open files are limited to 1024, to be raised by the process, because node has raised
  * its own limit, which would be inherited, and programs that close every possible descriptor take seconds with a million.
  */
-import path from "node:path";
 import { SkimError } from "../base/errors.js";
 import type { ImageConfig } from "../image/config.js";
 import type { SeedDirectory } from "../overlay/seed-directory.js";
@@ -18,6 +17,13 @@ import {
   readonlyPaths,
 } from "./docker-defaults.js";
 import type { HostFacts } from "./host-facts.js";
+import {
+  isBelowProc,
+  mergeEnvironment,
+  normalPath,
+  refuseNul,
+  workingDirectory,
+} from "./process-surroundings.js";
 import type { RuntimeSpec, SpecMount } from "./runtime-spec.js";
 
 /** FD_SETSIZE: what select(2) can take, and the kernel's own default. */
@@ -71,7 +77,7 @@ export function buildRuntimeSpec(options: RuntimeSpecOptions): RuntimeSpec {
       user: { uid: user.uid, gid: user.gid, additionalGids: user.additionalGids },
       args: refuseNul(commandLine(options), "the command"),
       env: refuseNul(environment(options, user, hostname, terminal), "the environment"),
-      cwd: workingDirectory(config, options.workdir),
+      cwd: imageDirectory(config, options.workdir),
       capabilities: {
         // Inheritable and ambient stay empty, as in docker since CVE-2022-24769.
         bounding: defaultCapabilities,
@@ -107,7 +113,7 @@ export function buildRuntimeSpec(options: RuntimeSpecOptions): RuntimeSpec {
 /** Directories that have to be in the rootfs before the container starts: its working directory and the image's volumes. */
 export function containerDirectories(config: ImageConfig, workdir?: string): SeedDirectory[] {
   const volumes = config.volumes.filter((volume) => volume.startsWith("/") && !isBelowProc(volume));
-  return [workingDirectory(config, workdir), ...volumes.map(normalPath)]
+  return [imageDirectory(config, workdir), ...volumes.map(normalPath)]
     .filter((directory) => directory !== "/")
     .map((directory) => ({ path: directory }));
 }
@@ -124,43 +130,22 @@ export function commandLine({
   throw new SkimError("USAGE", "the image has no command (neither Entrypoint nor Cmd); give one behind --");
 }
 
-/** Each name once: the last value, at the place of the first. */
 function environment(
   { config, env = [] }: RuntimeSpecOptions,
   user: ContainerUser,
   hostname: string,
   terminal: boolean,
 ): string[] {
-  const values = new Map<string, string>();
   const own = [`PATH=${defaultPath}`, `HOSTNAME=${hostname}`, ...(terminal ? ["TERM=xterm"] : [])];
-  for (const entry of [...own, ...config.env, ...env]) {
-    const equals = entry.indexOf("=");
-    if (equals > 0) values.set(entry.slice(0, equals), entry.slice(equals + 1));
-  }
-  if (!values.get("HOME")) values.set("HOME", user.home);
-  return [...values].map(([name, value]) => `${name}=${value}`);
+  const merged = mergeEnvironment([...own, ...config.env, ...env]);
+  const hasHome = merged.some((one) => one.startsWith("HOME=") && one !== "HOME=");
+  return hasHome ? merged : mergeEnvironment([...merged, `HOME=${user.home}`]);
 }
 
-function workingDirectory(config: ImageConfig, workdir: string | undefined): string {
-  const given = workdir ?? config.workingDir;
-  const code = workdir === undefined ? "IMAGE_INVALID" : "USAGE";
-  if (workdir !== undefined && !workdir.startsWith("/")) {
-    throw new SkimError(
-      "USAGE",
-      `working directory ${JSON.stringify(workdir)} is not an absolute path; give one`,
-    );
-  }
-  // As docker takes a relative WorkingDir of an image.
-  const directory = normalPath(`/${given}`);
-  refuseNul([directory], "the working directory");
-  // There the file descriptors of the runtime lead to the host: CVE-2024-21626.
-  if (isBelowProc(directory)) {
-    throw new SkimError(
-      code,
-      `working directory ${JSON.stringify(given)} is in /proc, which could lead out of the container; choose another (--workdir)`,
-    );
-  }
-  return directory;
+function imageDirectory(config: ImageConfig, workdir: string | undefined): string {
+  return workdir === undefined
+    ? workingDirectory(config.workingDir, "image")
+    : workingDirectory(workdir, "option");
 }
 
 function allMounts(extra: readonly SpecMount[], nameFiles: readonly string[]): SpecMount[] {
@@ -192,20 +177,4 @@ function allMounts(extra: readonly SpecMount[], nameFiles: readonly string[]): S
   // A mount hides what is mounted below it before: parents first, in the given order otherwise.
   const depth = (mount: SpecMount) => mount.destination.split("/").length;
   return [...byDestination.values()].sort((a, b) => depth(a) - depth(b));
-}
-
-function isBelowProc(directory: string): boolean {
-  const normal = normalPath(directory);
-  return normal === "/proc" || normal.startsWith("/proc/");
-}
-
-/** Without `.`, `..`, `//` and a trailing `/`. */
-function normalPath(text: string): string {
-  return path.posix.resolve("/", text);
-}
-
-/** execve(2) ends strings at NUL: what is behind it would be lost without a word. */
-function refuseNul<T extends readonly string[]>(strings: T, what: string): T {
-  if (!strings.some((text) => text.includes("\0"))) return strings;
-  throw new SkimError("IMAGE_INVALID", `${what} has a NUL character in it, which no process can be given`);
 }

@@ -1,80 +1,144 @@
 /**
  * How each container runtime is called and how it says that a start failed: the only place that tells them apart.
  *
- * runc writes the pid file once the process runs; without it the start failed and the log has the reason. runsc writes the pid file
- * earlier, but the reason of a failed run begins with "running container:". Both put the program's streams and their own last
- * words on the same standard error, so only the log can be trusted. Seen with runc 1.1 and runsc 2022-12.
+ * runc and crun write the pid file once the process runs; without it the start failed and the log has the reason. runsc writes the pid file
+ * earlier, but the reason of a failed run begins with "running container:". All put the program's streams and their own last
+ * words on the same standard error, so only the log can be trusted. Seen with runc 1.1, crun 1.8 and runsc 2022-12.
  */
 import { execFile } from "node:child_process";
 import { access, constants, readdir, readFile } from "node:fs/promises";
 import path from "node:path";
 import { promisify } from "node:util";
 import { SkimError, systemErrorCode } from "../base/errors.js";
+import { crunPrefix } from "./crun-host.js";
+import { type RunscOverlay, readRunscFeatures, runscOverlayFlag } from "./runsc-features.js";
 
 const execute = promisify(execFile);
 
-export type RuntimeName = "runc" | "runsc";
+export const runtimeNames = ["runc", "crun", "runsc"] as const;
+export type RuntimeName = (typeof runtimeNames)[number];
 
 /** What one invocation is about. */
 export interface RuntimeCall {
   readonly stateDir: string;
-  readonly bundle: string;
   readonly logFile: string;
+}
+
+/** What a container is made of. */
+export interface StartCall {
+  readonly bundle: string;
+  /** Only for runsc. Default: none of its own. */
+  readonly runscOverlay?: RunscOverlay;
 }
 
 export interface RuntimeKind {
   readonly name: RuntimeName;
   /** Debian package that brings it. */
   readonly package: string;
-  /** Options before the subcommand. */
-  globalOptions(call: RuntimeCall): Promise<string[]>;
-  /** `run` in the foreground hands signals to the container's first process; otherwise `kill` has to. */
+  /** What is executed before the program itself. */
+  prefix(): Promise<readonly string[]>;
+  /** Options before `run`, `create` and `start`, besides those of every call. */
+  startOptions(call: StartCall): Promise<string[]>;
+  /** `run` and `exec` in the foreground hand signals to their process; otherwise `kill` has to. */
   readonly forwardsSignals: boolean;
+  /** `exec` writes the pid that its process has inside the container with this option: there is none outside. */
+  readonly innerPidOption?: string;
   /** True where the state dir has an entry with this name for container `id`. */
   isState(entry: string, id: string): boolean;
-  /** Why the start failed, from the messages of the log; undefined where the process was started. */
+  /** Why `run` or `create` failed, from the messages of the log; undefined where the process was started. */
   startFailure(messages: readonly string[], pidFileWritten: boolean): string | undefined;
+  /** The same of `exec`. */
+  execFailure(messages: readonly string[], pidFileWritten: boolean): string | undefined;
 }
 
-const logOptions = (call: RuntimeCall) => [
-  "--root",
-  call.stateDir,
-  "--log",
-  call.logFile,
-  "--log-format",
-  "json",
-];
+const noReason = "it gave no reason";
+
+/** Program and arguments of `subcommand`, with its log in a file of its own. Throws ENVIRONMENT where the runtime is not installed. */
+export async function commandOf(
+  kind: RuntimeKind,
+  call: RuntimeCall,
+  startOptions: readonly string[],
+  subcommand: readonly string[],
+): Promise<[program: string, args: string[]]> {
+  const log = ["--root", call.stateDir, "--log", call.logFile, "--log-format", "json"];
+  const [program, ...args] = [...(await kind.prefix()), kind.name, ...log, ...startOptions, ...subcommand];
+  return [program!, args];
+}
+
+/** Calls a subcommand that starts nothing and resolves to its standard output. Rejects as execFile does. */
+export async function callRuntime(
+  kind: RuntimeKind,
+  stateDir: string,
+  subcommand: readonly string[],
+  startOptions: readonly string[] = [],
+): Promise<string> {
+  const own = ["--root", stateDir, ...startOptions, ...subcommand];
+  const [program, ...args] = [...(await kind.prefix()), kind.name, ...own];
+  const { stdout } = await execute(program!, args);
+  return stdout;
+}
 
 export const runtimeKinds: Readonly<Record<RuntimeName, RuntimeKind>> = {
   runc: {
     name: "runc",
     package: "runc",
-    globalOptions: async (call) => logOptions(call),
+    prefix: async () => [],
+    startOptions: async () => [],
     forwardsSignals: true,
     isState: (entry, id) => entry === id,
     startFailure(messages, pidFileWritten) {
       if (pidFileWritten) return undefined;
-      return (messages.at(-1) ?? "it gave no reason").replace(/^runc run failed: /, "");
+      return (messages.at(-1) ?? noReason).replace(/^runc (run|create) failed: /, "");
     },
+    execFailure: (messages, pidFileWritten) =>
+      pidFileWritten ? undefined : (messages.at(-1) ?? noReason).replace(/^exec failed: /, ""),
+  },
+  crun: {
+    name: "crun",
+    package: "crun",
+    async prefix() {
+      await requireRuntime("crun");
+      return await crunPrefix();
+    },
+    startOptions: async () => [],
+    forwardsSignals: true,
+    isState: (entry, id) => entry === id,
+    startFailure: (messages, pidFileWritten) => (pidFileWritten ? undefined : (messages.at(-1) ?? noReason)),
+    execFailure: (messages, pidFileWritten) => (pidFileWritten ? undefined : (messages.at(-1) ?? noReason)),
   },
   runsc: {
     name: "runsc",
     package: "runsc",
-    async globalOptions(call) {
+    prefix: async () => [],
+    async startOptions(call) {
+      const features = await readRunscFeatures().catch((error: unknown) => {
+        throw systemErrorCode(error) === "ENOENT" ? missingRuntime(runtimeKinds.runsc, error) : error;
+      });
       return [
-        ...logOptions(call),
-        ...(await platformOptions()),
+        // Releases without the systrap platform default to ptrace or KVM; of these ptrace works on every machine.
+        ...(features.platforms.includes("systrap") ? [] : ["--platform=ptrace"]),
         `--network=${await bundleNetwork(call.bundle)}`,
+        runscOverlayFlag(features, call.runscOverlay ?? { kind: "none" }),
       ];
     },
     forwardsSignals: false,
+    innerPidOption: "--internal-pid-file",
     isState: (entry, id) => entry === `${id}_sandbox:${id}.state`,
     startFailure(messages) {
-      const at = messages.findIndex((message) => message.startsWith("running container:"));
+      const failure = /^(running|creating) container: /;
+      const at = messages.findIndex((message) => failure.test(message));
       if (at < 0) return undefined;
       // Where the sandbox died, the reason is the first message, and the last only says that it died.
-      const told = messages[at]!.replace(/^running container: /, "");
+      const told = messages[at]!.replace(failure, "");
       return at > 0 ? `${told} (${messages[0]})` : told;
+    },
+    execFailure(messages, pidFileWritten) {
+      if (pidFileWritten) return undefined;
+      // Where its streams are sockets, gVisor shuts them down with the process that it could not load, and runsc ends at its first word
+      // about that (SIGPIPE), before it writes to the log.
+      return (
+        messages.at(-1) ?? "failed to load it: permission denied or no program, runsc does not say"
+      ).replace(/^executing processes for container: /, "");
     },
   },
 };
@@ -84,13 +148,16 @@ export const runtimeKinds: Readonly<Record<RuntimeName, RuntimeKind>> = {
  * it; undefined for every other reason.
  */
 export function commandExitCode(reason: string): 126 | 127 | undefined {
+  const about = reason.replace(/^executing command ".*?" in sandbox: /, "");
   const aboutCommand =
-    /^(unable to start container process: )?(error during container init: )?exec:? |error finding executable |failed to load /.test(
-      reason,
+    /^(unable to start container process: )?(error during container init: )?exec:? |error finding executable |failed to load |^executable file `|^open executable: |^exec container process /.test(
+      about,
     );
   if (!aboutCommand) return undefined;
-  if (/not found in \$PATH|error finding executable|no such file or directory/.test(reason)) return 127;
-  return /permission denied|exec format error|is a directory/.test(reason) ? 126 : undefined;
+  if (/not found in \$PATH|error finding executable|no such file or directory/i.test(about)) return 127;
+  return /permission denied|operation not permitted|exec format error|is a directory/i.test(about)
+    ? 126
+    : undefined;
 }
 
 /** runsc does not end its records with a newline; inside a string its quotes would be escaped. */
@@ -135,18 +202,6 @@ export function missingRuntime(kind: RuntimeKind, cause: unknown): SkimError {
   return new SkimError("ENVIRONMENT", `${kind.name} is not installed; apt-get install -y ${kind.package}`, {
     cause,
   });
-}
-
-/** Releases without the systrap platform default to ptrace or KVM; of these ptrace works on every machine. */
-async function platformOptions(): Promise<string[]> {
-  const flags = await execute("runsc", ["flags"]).then(
-    ({ stdout, stderr }) => stdout + stderr,
-    (error) => {
-      if (systemErrorCode(error) === "ENOENT") throw missingRuntime(runtimeKinds.runsc, error);
-      return "";
-    },
-  );
-  return flags.includes("systrap") ? [] : ["--platform=ptrace"];
 }
 
 /** runsc takes the network from the command line, not from the namespaces of the bundle. */

@@ -11,9 +11,11 @@ import path from "node:path";
 import { PassThrough, Readable } from "node:stream";
 import { type ImageConfig, parseImageConfig } from "../../src/image/config.js";
 import { writeBundle } from "../../src/runtime/bundle.js";
-import { type ContainerExit, type RunContainerOptions, runContainer } from "../../src/runtime/container.js";
+import { type RunContainerOptions, runContainer } from "../../src/runtime/container.js";
 import { readHostFacts } from "../../src/runtime/host-facts.js";
 import { buildRuntimeSpec, type RuntimeSpecOptions } from "../../src/runtime/oci-spec.js";
+import { type RuntimeName, runtimeNames } from "../../src/runtime/runtime-command.js";
+import type { ContainerExit } from "../../src/runtime/runtime-process.js";
 
 export const passwd = "root:x:0:0:root:/root:/bin/sh\napp:x:1001:1002:App:/home/app:/bin/sh\n";
 export const group = "root:x:0:\napp:x:1002:\naudio:x:29:other,app\nvideo:x:44:app\nstaff:x:50:other\n";
@@ -56,7 +58,7 @@ let count = 0;
 /** Runs a command in the busybox root of `directory` and collects what it writes. */
 export async function run(
   directory: string,
-  runtime: "runc" | "runsc",
+  runtime: RuntimeName,
   args: readonly string[],
   options: RunOptions = {},
 ): Promise<Ran> {
@@ -93,7 +95,7 @@ export async function run(
 /** What containers of this process have left: states, groups, logs. */
 export function remains(directory: string): string[] {
   const found: string[] = [];
-  for (const runtime of ["runc", "runsc"])
+  for (const runtime of runtimeNames)
     if (existsSync(path.join(directory, runtime))) found.push(...readdirSync(path.join(directory, runtime)));
   for (const line of readFileSync("/proc/self/mountinfo", "utf8").split("\n")) {
     if (!/ - cgroup2? /.test(line)) continue;

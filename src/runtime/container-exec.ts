@@ -1,0 +1,118 @@
+/**
+ * One more process in a container that runs, in the foreground. runc and crun hand signals on to it themselves; under runsc it is only known
+ * by its pid inside, and `runsc kill` has to.
+ *
+ * A process that its caller gives up does not end with the runtime's process, which only waits for it: it is killed itself.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { access, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { SkimError } from "../base/errors.js";
+import { type ContainerIdentity, requireContainer } from "./container-lifecycle.js";
+import { killTree } from "./process-tree.js";
+import { callRuntime, commandExitCode, commandOf, readRuntimeErrors } from "./runtime-command.js";
+import { type ContainerExit, type ContainerStreams, signalExitCode, waitForExit } from "./runtime-process.js";
+import type { RuntimeSpec } from "./runtime-spec.js";
+import { SignalRelay } from "./signal-relay.js";
+
+export interface ExecOptions extends ContainerIdentity {
+  readonly process: RuntimeSpec["process"];
+  /** For files of ours while the process runs (it, the runtime's log, pids): mode 0700 or below, since the environment is in one of them. */
+  readonly directory: string;
+  /** Default: those of this process, untouched. */
+  readonly stdio?: "inherit" | ContainerStreams;
+  /** Ends the process with SIGKILL. */
+  readonly signal?: AbortSignal;
+  /** False: signals that this process gets are its own business. Default: the container's process gets them. */
+  readonly forwardSignals?: boolean;
+}
+
+/**
+ * Resolves when the process has ended. Throws NOT_FOUND where there is no such container, RUNTIME_FAILED with the runtime's reason where the
+ * process was not started, CANCELLED.
+ */
+export async function execInContainer(options: ExecOptions): Promise<ContainerExit> {
+  const { id, stateDir, directory } = options;
+  // A directory for this one: runtimes write beside and rename, and may be killed in between.
+  const own = path.join(directory, `exec-${randomUUID()}`);
+  const files = {
+    process: path.join(own, "process.json"),
+    log: path.join(own, "runtime.log"),
+    pid: path.join(own, "pid"),
+    innerPid: path.join(own, "inner-pid"),
+  };
+  const kind = await requireContainer(options);
+  let child: ChildProcess | undefined;
+  const killInside = async (signal: NodeJS.Signals) => {
+    const pid = await readInnerPid(files.innerPid, child!);
+    const words = ["kill", "--pid", String(pid), id, signal.replace(/^SIG/, "")];
+    await callRuntime(kind, stateDir, words);
+  };
+  const signals =
+    options.forwardSignals === false
+      ? undefined
+      : new SignalRelay(kind.forwardsSignals ? undefined : killInside);
+  try {
+    await mkdir(own, { mode: 0o700 });
+    await writeFile(files.process, JSON.stringify(options.process), { mode: 0o600, flag: "wx" });
+    const [program, args] = await commandOf(
+      kind,
+      { stateDir, logFile: files.log },
+      [],
+      [
+        ...["exec", "--process", files.process, "--pid-file", files.pid],
+        ...(kind.innerPidOption === undefined ? [] : [kind.innerPidOption, files.innerPid]),
+        id,
+      ],
+    );
+    throwIfAborted(options.signal, id);
+    if (signals?.first) return { exitCode: signalExitCode(signals.first) };
+    child = spawn(program, args, {
+      stdio: options.stdio && options.stdio !== "inherit" ? "pipe" : "inherit",
+      detached: true,
+    });
+    signals?.sendTo(child);
+    const runtimePid = child.pid;
+    const kill = () => (kind.forwardsSignals ? killTree(runtimePid!) : killInside("SIGKILL"));
+    const exitCode = await waitForExit(kind, child, { ...options, kill });
+    throwIfAborted(options.signal, id);
+    if (exitCode === 0) return { exitCode };
+    const started = await access(files.pid).then(
+      () => true,
+      () => false,
+    );
+    const errors = await readRuntimeErrors(files.log);
+    if (errors.length === 0 && !started && signals?.first) {
+      return { exitCode: signalExitCode(signals.first) };
+    }
+    const reason = kind.execFailure(errors, started);
+    if (reason === undefined) return { exitCode };
+    const commandCode = commandExitCode(reason);
+    if (commandCode !== undefined) return { exitCode: commandCode, startFailure: reason };
+    throw new SkimError("RUNTIME_FAILED", `${kind.name} could not start a process in ${id}: ${reason}`);
+  } finally {
+    await signals?.close();
+    await rm(own, { recursive: true, force: true });
+  }
+}
+
+/** How long runsc may take to start a process, ms, before one that is to be killed is given up; and how often is looked. */
+const startLimitMs = 10_000;
+const lookMs = 5;
+
+/** The pid that the process has inside, as soon as runsc has written it. Throws where runsc ends before, or takes too long. */
+async function readInnerPid(file: string, runtime: ChildProcess): Promise<number> {
+  const endsAt = performance.now() + startLimitMs;
+  while (runtime.exitCode === null && runtime.signalCode === null && performance.now() < endsAt) {
+    const pid = Number((await readFile(file, "utf8").catch(() => "")).trim());
+    if (pid > 0) return pid;
+    await new Promise((resolve) => setTimeout(resolve, lookMs));
+  }
+  throw new SkimError("NOT_FOUND", "the process has no pid");
+}
+
+function throwIfAborted(signal: AbortSignal | undefined, id: string): void {
+  if (!signal?.aborted) return;
+  throw new SkimError("CANCELLED", `a process in container ${id} was cancelled`, { cause: signal.reason });
+}

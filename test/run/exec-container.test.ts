@@ -1,0 +1,94 @@
+import { once } from "node:events";
+import { readFile } from "node:fs/promises";
+import path from "node:path";
+import { beforeAll, describe, expect, it } from "vitest";
+import { runtimeNames } from "../../src/runtime/runtime-command.js";
+import { writeTestImage } from "../support/oci-layout.js";
+import { makeSkimHost, resultOf, type SkimHost } from "../support/skim-cli.js";
+import { buildTar } from "../support/tar-builder.js";
+import { makeTempDir } from "../support/temp-dir.js";
+
+/** Further processes in a container of `skim run`, from other processes. */
+describe.each(runtimeNames)("skim exec under %s", (runtime) => {
+  let host: SkimHost;
+  let archive: string;
+
+  beforeAll(async () => {
+    const dir = await makeTempDir("exec");
+    host = await makeSkimHost();
+    const layout = path.join(dir, "image");
+    const applets = ["sh", "id", "cat", "echo", "sleep", "env", "pwd", "kill"];
+    const tar = buildTar([
+      { path: "bin/", type: "directory" },
+      { path: "bin/busybox", content: await readFile("/bin/busybox"), mode: 0o755 },
+      ...applets.map((name) => ({ path: `bin/${name}`, type: "hardlink" as const, link: "bin/busybox" })),
+      { path: "tmp/", type: "directory", mode: 0o1777 },
+      { path: "etc/", type: "directory" },
+      { path: "etc/passwd", content: "root:x:0:0::/root:/bin/sh\napp:x:1234:1235::/home/app:/bin/sh\n" },
+    ]);
+    await writeTestImage(layout, [{ tar }], { config: { Env: ["PATH=/bin", "A=image"], User: "app" } });
+    archive = path.join(dir, "image.skim");
+    await host.ok(["index", `oci:${layout}`, "-o", archive]);
+  });
+
+  it("does what the process of the container could do, and exits as its own does", async () => {
+    const child = host.start([
+      "run",
+      "--id",
+      "c1",
+      "--runtime",
+      runtime,
+      "--env",
+      "B=run",
+      archive,
+      "--",
+      "sh",
+      "-c",
+      "echo ready; exec sleep 1000",
+    ]);
+    await once(child.stdout!, "data");
+    const ended = resultOf(child);
+    try {
+      const exec = (args: string[], input?: string) =>
+        host.run(["exec", ...args], input === undefined ? {} : { input });
+      const same = await exec(
+        ["c1", "--", "sh", "-c", "id -u; pwd; echo $A $B $HOME; cat; exit 4"],
+        "from outside\n",
+      );
+      expect(same).toEqual({
+        code: 4,
+        signal: null,
+        stdout: "1234\n/\nimage run /home/app\nfrom outside\n",
+        stderr: "",
+      });
+      const options = ["--user", "root", "--env", "C=exec", "--workdir", "/tmp"];
+      const other = await exec([...options, "c1", "--", "sh", "-c", "id -u; pwd; echo $C $HOME >&2"]);
+      expect(other).toMatchObject({ code: 0, stdout: "0\n/tmp\n", stderr: "exec /root\n" });
+      expect((await exec(["c1", "--", "nosuch"])).code).toBe(127);
+      const refused = await exec(["--user", "nobody-here", "c1", "--", "sh"]);
+      expect(refused.code).toBe(125);
+      expect(refused.stderr).toMatch(/nobody-here/);
+      const signalled = host.start([
+        "exec",
+        "c1",
+        "--",
+        "sh",
+        "-c",
+        "trap 'echo got it; exit 3' TERM; echo ready; while :; do sleep 0.1; done",
+      ]);
+      await once(signalled.stdout!, "data");
+      const result = resultOf(signalled);
+      signalled.kill("SIGTERM");
+      expect(await result).toMatchObject({ code: 3, stdout: "got it\n" });
+    } finally {
+      await host.run(["rootfs", "umount", "c1", "--force"]);
+    }
+    await ended;
+    expect(await host.leftovers()).toEqual([]);
+  });
+
+  it("refuses ids of no container", async () => {
+    const result = await host.run(["exec", "absent", "--", "true"]);
+    expect(result).toMatchObject({ code: 125, stderr: expect.stringMatching(/NOT_FOUND: .*absent/) });
+  });
+});
