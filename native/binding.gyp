@@ -18,5 +18,15 @@
     # Nothing to load, and a process that is small and quick to fork.
     "ldflags": ["-static", "-Wl,--gc-sections"],
     "ldflags!": ["-rdynamic"]
+  }, {
+    # A program that runs in mount namespaces and sandboxes of containers: it must find everything in itself.
+    "target_name": "skim-files",
+    "type": "executable",
+    "sources": ["<!@(ls -1 files/*.cc)"],
+    "include_dirs": ["."],
+    "cflags_cc!": ["-fno-rtti", "-fno-exceptions", "-std=gnu++17", "-std=gnu++20"],
+    "cflags_cc": ["-std=c++20", "-fexceptions", "-Wall", "-Wextra"],
+    "ldflags!": ["-rdynamic"],
+    "ldflags": ["-static", "-s"]
   }]
 }

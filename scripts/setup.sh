@@ -63,7 +63,7 @@ newer() {
   shift
   [ ! -e "$target" ] || [ -n "$(find "$@" -type f -newer "$target" -print -quit)" ]
 }
-if newer native/build/Release/skim.node native/*.cc native/*.h native/fuse native/gzip native/posix native/unpack native/binding.gyp; then
+if [ ! -e native/build/Release/skim-files ] || newer native/build/Release/skim.node native/*.cc native/*.h native/files native/fuse native/gzip native/posix native/unpack native/binding.gyp; then
   echo "setup: building the native addon"
   log=$(mktemp)
   npm run --silent build:native >"$log" 2>&1 || { tail -n 40 "$log" >&2; fail "the addon does not build; see above"; }

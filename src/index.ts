@@ -28,6 +28,9 @@ export {
   umountImage,
   umountRootfs,
 } from "./control/host.js";
+export type { ContainerEntry, CopyResult, FileToCopy, PathInput } from "./copy/container-entry.js";
+export { hostTree } from "./copy/host-tree.js";
+export type { TakeLimits, TakenTree } from "./copy/take-tree.js";
 export type { CheckStatus } from "./doctor/check.js";
 export type { Examination, ExaminedCheck } from "./doctor/examine.js";
 export type { Explanation, StartFailure } from "./doctor/explain.js";
@@ -37,6 +40,16 @@ export type { ImageConfig } from "./image/config.js";
 export type { Digest } from "./image/digest.js";
 export { type Platform, parsePlatform } from "./image/platform.js";
 export type { MadeBundle, MakeBundleOptions } from "./mount/bundle-image.js";
+export {
+  type ContainerFilesOptions,
+  type CopyInOptions,
+  type CopyOutOptions,
+  copyIn,
+  copyOut,
+  listFiles,
+  removeFile,
+  statFile,
+} from "./mount/container-files.js";
 export { type ExamineImageOptions, examineImage } from "./mount/examine-image.js";
 export { type ExecContainerOptions, execContainer } from "./mount/exec-container.js";
 export {

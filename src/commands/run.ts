@@ -33,6 +33,14 @@ export function addRunCommand(program: Command): void {
     .argument("<ARCHIVE|IMAGE>", "an archive, or an image (indexed first if need be)")
     .argument("[ARGS...]", "behind --: the command, instead of the image's")
     .option("--id <id>", "name of the container (default: a random one)")
+    .addOption(
+      new Option(
+        "--runsc-overlay <where>",
+        "under runsc: what is written is in the upper dir on the host, or in the sandbox alone",
+      )
+        .choices(["host", "own"])
+        .default("host"),
+    )
     .option("--stats <file>", "write what was fetched and how long the start took as JSON, at the end");
   withCommonOptions(withContainerOptions(withRootfsOptions(command)), { json: false });
   command.action(async (image: string, args: string[], options: RunCommandOptions) => {
@@ -41,7 +49,11 @@ export function addRunCommand(program: Command): void {
   });
 }
 
-export type RunCommandOptions = ContainerCommandOptions & { id?: string; stats?: string };
+export type RunCommandOptions = ContainerCommandOptions & {
+  id?: string;
+  stats?: string;
+  runscOverlay?: "host" | "own";
+};
 
 /** Runs a container. Returns its exit code. */
 export async function runCommand(
@@ -57,6 +69,7 @@ export async function runCommand(
     // A terminal on both sides: the program gets one of its own.
     terminal: options.tty ?? (process.stdin.isTTY === true && process.stdout.isTTY === true),
     ...(options.id ? { id: options.id } : {}),
+    ...(options.runscOverlay ? { runscOverlay: options.runscOverlay } : {}),
     onStart: () => ignoreInterrupts(true),
   }).finally(() => ignoreInterrupts(false));
   if (options.stats) {

@@ -4,12 +4,13 @@
  */
 import { mkdir } from "node:fs/promises";
 import path from "node:path";
-import { describeError, isSkimError } from "../base/errors.js";
+import { describeError, isSkimError, SkimError } from "../base/errors.js";
 import { type Logger, silentLogger } from "../base/logger.js";
 import { resolveSettings } from "../base/settings.js";
 import { UndoStack } from "../base/undo-stack.js";
 import { writeBundle } from "../runtime/bundle.js";
 import { runContainer } from "../runtime/container.js";
+import { filesMount } from "../runtime/files-mount.js";
 import { requireRuntime } from "../runtime/runtime-command.js";
 import { type ContainerOptions, planContainer } from "./container-plan.js";
 import { beginMarks } from "./mount-image.js";
@@ -21,6 +22,11 @@ export interface RunImageOptions
   extends Omit<MountRootfsOptions, "id" | "kind" | "merged" | "command">,
     ContainerOptions {
   readonly id?: string;
+  /**
+   * Under runsc: what the container writes is in the upper on the host, and seen there (`host`, the default), or in an overlay of the sandbox's own above the
+   * merged view, and gone with it (`own`).
+   */
+  readonly runscOverlay?: "own" | "host";
   /** Called when everything is ready and the runtime is about to start. */
   readonly onStart?: (started: { readonly id: string; readonly mountMs: number }) => void;
 }
@@ -44,8 +50,13 @@ export async function runImage(options: RunImageOptions, hold: HoldRootfs = hold
   const id = options.id ?? newMountId("run");
   const undo = new UndoStack();
   const run = await undo.guard(async () => {
-    await requireRuntime(options.runtime ?? "runc");
-    const plan = planContainer(options);
+    const runtime = options.runtime ?? "runc";
+    await requireRuntime(runtime);
+    const runscOverlay = options.runscOverlay ?? "host";
+    refuseUselessUpper(options);
+    // Under gVisor files are reached by a program inside (src/copy).
+    const mounts = [...(options.mounts ?? []), ...(runtime === "runsc" ? [filesMount()] : [])];
+    const plan = planContainer({ ...options, mounts });
     const { args, entrypoint } = options;
     const command = { ...(args ? { args } : {}), ...(entrypoint ? { entrypoint } : {}) };
     const rootfs = await hold({ ...options, marks, command, id, kind: "run" }, plan);
@@ -65,8 +76,8 @@ export async function runImage(options: RunImageOptions, hold: HoldRootfs = hold
     });
 
     const bundle = path.join(settings.runDir, "bundles", id);
-    const stateDir = path.join(settings.runDir, options.runtime ?? "runc");
-    const container = { runtime: options.runtime ?? "runc", id, stateDir };
+    const stateDir = path.join(settings.runDir, runtime);
+    const container = { runtime, id, stateDir };
     const madeDirectories = [...rootfs.record.madeDirectories, bundle];
     await rootfs.note({ bundle, container, madeDirectories });
     await mkdir(bundle, { recursive: true, mode: 0o700 });
@@ -82,6 +93,9 @@ export async function runImage(options: RunImageOptions, hold: HoldRootfs = hold
       ...container,
       bundle,
       logger: options.logger ?? silentLogger,
+      runscOverlay:
+        // On the disk, or in the memory, that the upper is in.
+        runscOverlay === "own" ? { kind: "own", directory: path.dirname(rootfs.upper) } : { kind: "none" },
       ...(options.signal ? { signal: options.signal } : {}),
     });
     const stats = await rootfs.stats();
@@ -89,6 +103,14 @@ export async function runImage(options: RunImageOptions, hold: HoldRootfs = hold
   });
   await undo.unwind();
   return run;
+}
+
+function refuseUselessUpper(options: RunImageOptions): void {
+  if (options.runscOverlay !== "own" || options.upper === undefined) return;
+  throw new SkimError(
+    "USAGE",
+    "with --runsc-overlay own nothing would be written to the upper dir; leave one of the two out",
+  );
 }
 
 /**

@@ -21,6 +21,7 @@ const rooms = [
   "overlay",
   "unpack",
   "runtime",
+  "copy",
   "doctor",
   "mount",
   "control",

@@ -7,7 +7,7 @@ export default function setup(): void {
   const root = path.resolve(import.meta.dirname, "../..");
   const run = (command: string, ...args: string[]) =>
     execFileSync(command, args, { cwd: root, stdio: "inherit" });
-  if (!existsSync(path.join(root, "native/build/Release/skim.node")))
-    run("npm", "run", "--silent", "build:native");
+  const built = (name: string) => existsSync(path.join(root, "native/build/Release", name));
+  if (!built("skim.node") || !built("skim-files")) run("npm", "run", "--silent", "build:native");
   if (!existsSync(path.join(root, "dist/bin/skim.js"))) run("npm", "run", "--silent", "build:ts");
 }

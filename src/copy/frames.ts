@@ -1,0 +1,156 @@
+/**
+ * The frames that are exchanged with skim-files (native/files/frames.h): a type (1 byte), a length (4 bytes, little endian), that many bytes.
+ *
+ * What comes is not trusted: under gVisor the program runs where the container's root could tamper with it.
+ */
+import type { Readable } from "node:stream";
+import { SkimError } from "../base/errors.js";
+
+/** Longest payload, in either direction. */
+export const frameBytesMax = 1 << 18;
+
+export interface Frame {
+  readonly type: string;
+  readonly payload: Buffer;
+}
+
+export function encodeFrame(type: string, payload: Uint8Array): Buffer {
+  const frame = Buffer.allocUnsafe(5 + payload.byteLength);
+  frame.writeUInt8(type.charCodeAt(0), 0);
+  frame.writeUInt32LE(payload.byteLength, 1);
+  frame.set(payload, 5);
+  return frame;
+}
+
+/** Numbers (little endian) and bytes one after the other. */
+export class Payload {
+  readonly #parts: Buffer[] = [];
+
+  u8(value: number): this {
+    this.#parts.push(Buffer.from([value]));
+    return this;
+  }
+
+  u32(value: number): this {
+    const part = Buffer.allocUnsafe(4);
+    part.writeUInt32LE(value);
+    this.#parts.push(part);
+    return this;
+  }
+
+  i64(value: number): this {
+    const part = Buffer.allocUnsafe(8);
+    part.writeBigInt64LE(BigInt(value));
+    this.#parts.push(part);
+    return this;
+  }
+
+  /** With their length (2 bytes) before them. */
+  bytes(value: Uint8Array): this {
+    const length = Buffer.allocUnsafe(2);
+    length.writeUInt16LE(value.byteLength);
+    this.#parts.push(length, Buffer.from(value));
+    return this;
+  }
+
+  rest(value: Uint8Array): this {
+    this.#parts.push(Buffer.from(value));
+    return this;
+  }
+
+  encode(): Buffer {
+    return Buffer.concat(this.#parts);
+  }
+}
+
+/** Takes a payload apart. Throws RUNTIME_FAILED where it is too short. */
+export class Fields {
+  readonly #payload: Buffer;
+  #at = 0;
+
+  constructor(payload: Buffer) {
+    this.#payload = payload;
+  }
+
+  u8(): number {
+    return this.#take(1).readUInt8();
+  }
+
+  u32(): number {
+    return this.#take(4).readUInt32LE();
+  }
+
+  u64(): bigint {
+    return this.#take(8).readBigUInt64LE();
+  }
+
+  i64(): bigint {
+    return this.#take(8).readBigInt64LE();
+  }
+
+  bytes(): Buffer {
+    return this.#take(this.#take(2).readUInt16LE());
+  }
+
+  rest(): Buffer {
+    return this.#take(this.#payload.byteLength - this.#at);
+  }
+
+  #take(length: number): Buffer {
+    const end = this.#at + length;
+    if (end > this.#payload.byteLength) throw brokenProtocol("a frame is too short");
+    const taken = this.#payload.subarray(this.#at, end);
+    this.#at = end;
+    return taken;
+  }
+}
+
+export function brokenProtocol(what: string): SkimError {
+  return new SkimError(
+    "RUNTIME_FAILED",
+    `the program in the container does not answer as it should: ${what}`,
+  );
+}
+
+/** Frames of a stream, one at a time; the stream is read no further than that. */
+export class FrameReader {
+  readonly #stream: Readable;
+  #isEnded = false;
+
+  constructor(stream: Readable) {
+    this.#stream = stream;
+    stream.once("end", () => this.#end()).once("close", () => this.#end());
+    stream.on("error", () => this.#end());
+    stream.on("readable", () => this.#wake());
+  }
+
+  #wake: () => void = () => {};
+
+  #end(): void {
+    this.#isEnded = true;
+    this.#wake();
+  }
+
+  /** Undefined at the end of the stream. Throws RUNTIME_FAILED for what is no frame. */
+  async next(): Promise<Frame | undefined> {
+    const header = await this.#read(5);
+    if (!header) return undefined;
+    const length = header.readUInt32LE(1);
+    if (length > frameBytesMax) throw brokenProtocol(`a frame of ${length} bytes`);
+    const payload = length === 0 ? Buffer.alloc(0) : await this.#read(length);
+    if (!payload) return undefined;
+    return { type: String.fromCharCode(header[0]!), payload };
+  }
+
+  async #read(length: number): Promise<Buffer | undefined> {
+    for (;;) {
+      const bytes = this.#stream.read(length) as Buffer | null;
+      if (bytes?.byteLength === length) return bytes;
+      // At its end a stream gives what is left.
+      if (bytes || this.#isEnded) return undefined;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+}
