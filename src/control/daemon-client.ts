@@ -26,6 +26,8 @@ import type {
 
 /** A daemon that is just being started again answers within this; longer, and there is none. */
 const backWithinMs = 10_000;
+/** It is answered from memory. */
+const healthTimeoutMs = 10_000;
 /** How often it is looked for meanwhile. */
 const lookAgainMs = 50;
 
@@ -56,7 +58,8 @@ export class DaemonClient {
   }
 
   async health(): Promise<HealthAnswer> {
-    return await this.#call("GET", "/v1/health");
+    const answer = await this.#send("GET", "/v1/health", {}, undefined, healthTimeoutMs);
+    return JSON.parse(await text(await accepted(answer, [200]))) as HealthAnswer;
   }
 
   async ready(): Promise<{ ready: boolean; why?: string }> {
@@ -167,7 +170,13 @@ export class DaemonClient {
     return JSON.parse(await text(answer)) as T;
   }
 
-  async #send(method: Method, path: string, query: Query = {}, body?: object): Promise<IncomingMessage> {
+  async #send(
+    method: Method,
+    path: string,
+    query: Query = {},
+    body?: object,
+    timeoutMs?: number,
+  ): Promise<IncomingMessage> {
     const given = new URLSearchParams();
     for (const [name, value] of Object.entries(query))
       if (value !== undefined) given.set(name, String(value));
@@ -179,8 +188,17 @@ export class DaemonClient {
       path: `${path}${search}`,
       // One that is kept would be closed by a daemon that is killed, under the next request.
       agent: false,
+      ...(timeoutMs === undefined ? {} : { timeout: timeoutMs }),
       headers: json ? { "content-type": "application/json", "content-length": json.length } : {},
     });
+    sent.once("timeout", () =>
+      sent.destroy(
+        new SkimError(
+          "LOCAL_IO",
+          `the daemon at ${this.#socket} does not answer; see its log, or end it: whoever keeps its mounts starts it again`,
+        ),
+      ),
+    );
     sent.end(json);
     const [answer] = (await once(sent, "response")) as [IncomingMessage];
     return answer;

@@ -45,6 +45,8 @@ const watchdogMs = 20_000;
 const wedgedExtraMs = 30_000;
 /** How often the ends of owners are looked for. */
 const ownersIntervalMs = 1_000;
+/** Of no haste: until then an image stays mounted that nobody uses. */
+const reconcileIntervalMs = 60_000;
 
 export interface DaemonOptions {
   readonly settings: Settings;
@@ -233,7 +235,12 @@ export class Daemon {
   /** Fetches all of an image, behind everything that readers want. `tell` is called with each layer's bytes as they come. */
   async warm(name: ImageName, signal: AbortSignal, tell: (line: object) => unknown): Promise<Presence> {
     const user = newMountId("image");
-    const image = await this.images.join(await this.#finder.find(name), user, {}, signal);
+    const image = await this.images.join(
+      await this.#finder.find(name),
+      user,
+      {},
+      { signal, isRecorded: false },
+    );
     try {
       return await image.served.content.fill({
         urgency: "fill",
@@ -335,6 +342,18 @@ export class Daemon {
     this.#undo.defer(() => watchdog.stop());
     const owners = setInterval(() => void this.rootfs.removeOwnerless(), ownersIntervalMs);
     this.#undo.defer(() => clearInterval(owners));
+    const reconciling = setInterval(() => void this.#reconcile(), reconcileIntervalMs);
+    this.#undo.defer(() => clearInterval(reconciling));
+  }
+
+  /** A rootfs can be undone without its daemon. */
+  async #reconcile(): Promise<void> {
+    if (this.images.list().every(({ users }) => users.size === 0)) return;
+    try {
+      this.images.reconcile(new Set((await this.#records.list()).map(({ id }) => id)));
+    } catch (error) {
+      this.logger.warn({ error: describeError(error) }, "records cannot be read");
+    }
   }
 
   async #imageOf(id: string): Promise<{ image: SharedImage; record: MountRecord }> {

@@ -30,6 +30,15 @@ export interface SharedImage {
   idleTimer?: NodeJS.Timeout;
 }
 
+export interface JoinOptions {
+  readonly signal?: AbortSignal;
+  /** False for a user that has no record, and leaves by itself. */
+  readonly isRecorded?: boolean;
+}
+
+/** From joining an image to a record on disk are a few system calls. */
+const recordedWithinMs = 60_000;
+
 export interface SharedImagesOptions extends ImageHost {
   /** How long an image stays mounted that nobody uses. */
   readonly imageIdleMs: number;
@@ -42,6 +51,8 @@ export class SharedImages {
   readonly #images = new Map<string, SharedImage>();
   readonly #mounting = new SingleFlight<string, SharedImage>();
   readonly #unmounting = new Map<string, Promise<void>>();
+  /** When users came, of performance.now(): their records are written after that. */
+  readonly #joinedMs = new Map<string, number>();
   #closed = false;
 
   constructor(options: SharedImagesOptions) {
@@ -61,7 +72,7 @@ export class SharedImages {
     named: NamedImage,
     user: string,
     fetchAhead: FetchAheadOptions,
-    signal?: AbortSignal,
+    { signal, isRecorded = true }: JoinOptions = {},
   ): Promise<SharedImage> {
     const id = await sharedImageId(named, this.#options.settings.cacheDir);
     await this.#unmounting.get(id);
@@ -69,6 +80,7 @@ export class SharedImages {
     const image =
       there ?? (await this.#mounting.run(id, () => this.#mount(id, named, fetchAhead, user), signal));
     image.users.add(user);
+    this.#joinedMs.set(user, isRecorded ? performance.now() : Number.POSITIVE_INFINITY);
     clearTimeout(image.idleTimer);
     if (there) {
       image.served.content.newStart();
@@ -96,9 +108,20 @@ export class SharedImages {
 
   /** `user` is gone. The last one's image is unmounted after a while. */
   leave(id: string, user: string): void {
+    this.#joinedMs.delete(user);
     const image = this.#images.get(id);
     if (!image?.users.delete(user) || image.users.size > 0) return;
     this.#unmountLater(image);
+  }
+
+  /** Lets go of users whose records are gone: somebody has undone them without asking this daemon. `recorded`: the ids of all records. */
+  reconcile(recorded: ReadonlySet<string>): void {
+    const now = performance.now();
+    for (const { id, users } of this.list())
+      for (const user of users) {
+        const joinedMs = this.#joinedMs.get(user) ?? Number.NEGATIVE_INFINITY;
+        if (!recorded.has(user) && now - joinedMs > recordedWithinMs) this.leave(id, user);
+      }
   }
 
   /** Unmounts at once what nobody uses. Resolves to what was. */
