@@ -339,10 +339,19 @@ export class HolderKeeper implements DescriptorKeeper {
     await this.#open();
     const link = this.#link!;
     for (const [id, { descriptor, mountpoint, note, initResult, deviceMinor }] of this.#kept)
-      await link.request("HOLD", [id, mountpoint, note, hex(initResult), String(deviceMinor)], {
-        descriptor,
-        timeoutMs: answerTimeoutMs,
-      });
+      try {
+        await link.request("HOLD", [id, mountpoint, note, hex(initResult), String(deviceMinor)], {
+          descriptor,
+          timeoutMs: answerTimeoutMs,
+        });
+      } catch (error) {
+        // The others are worth holding all the same.
+        if (!(error instanceof HolderRefusal)) throw error;
+        this.#options.logger.error(
+          { id, error: error.message },
+          "the holder does not hold it: it dies with this server",
+        );
+      }
     if (this.#status !== undefined) link.tell("READY", [oneLine(this.#status)]);
     this.#options.logger.info({ held: this.#kept.size }, "another holder holds everything");
   }

@@ -4,7 +4,7 @@ import { closeSync, openSync } from "node:fs";
 import path from "node:path";
 import { SkimError } from "../base/errors.js";
 
-/** It takes 2 ms. On a machine that can do nothing for so long, nothing else will work either. */
+/** It takes 1 ms. On a machine that can do nothing for so long, nothing else will work either. */
 const startTimeoutMs = 10_000;
 
 /**
