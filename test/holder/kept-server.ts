@@ -6,10 +6,14 @@ import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
+import { vi } from "vitest";
 import { findMount, readMountTable } from "../../src/fuse/mount-table.js";
 import { directory, file } from "../archive/sample-archive.js";
 import { FuseServer, makeImage, run, type ServerOptions } from "../support/fuse-mount.js";
 import { makeTempDir } from "../support/temp-dir.js";
+
+/** A test starts up to twenty servers one after the other, each of which takes a second where the machine has other things to do. */
+vi.setConfig({ testTimeout: 120_000 });
 
 const MiB = 1024 * 1024;
 const fileBytes = 3 * MiB + 12_345;
@@ -231,7 +235,7 @@ export class Reader {
 
 /** Waits for what another process does and tells nobody. Throws, with what `describe` says, when it has not come for long. */
 export async function until(holds: () => boolean, describe: () => string = () => ""): Promise<void> {
-  const end = performance.now() + 40_000;
+  const end = performance.now() + 90_000;
   while (!holds()) {
     if (performance.now() > end) throw new Error(`it does not come to pass: ${holds}\n${describe()}`);
     await sleep(5);

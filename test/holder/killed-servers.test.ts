@@ -34,7 +34,7 @@ it(`readers see no error and no wrong byte while their server is killed ${kills}
     () => place.log().includes(`"restarts":${kills},"taken":["one"]`),
     () => place.log(),
   );
-}, 120_000);
+});
 
 it("a server that dies before it serves is started again, with a growing pause, until one does", async () => {
   const place = await KeptPlace.make("unready");
