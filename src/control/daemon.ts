@@ -41,6 +41,8 @@ const letGoLimitMs = 2_000;
 const pendingLimitMs = 5_000;
 /** A server that has not said anything for so long hangs, and is killed by who keeps its connections. */
 const watchdogMs = 20_000;
+/** What has been left is mostly gone by then. */
+const cleanUpLimitMs = 10_000;
 /** Beyond the deadline of a read: answers that were due by then have come, or will not. */
 const wedgedExtraMs = 30_000;
 /** How often the ends of owners are looked for. */
@@ -95,9 +97,12 @@ export class Daemon {
       const cache = openDiskCache(settings, logger);
       undo.defer(() => cache.close());
       const daemon = new Daemon(options, { keeper, mounter, cache, undo });
-      await daemon.#takeOver(await keeper.takeHeld());
-      await daemon.#cleanUpAfterPredecessors();
+      // Before all else: who keeps the connections must see that this server lives, however much there is to take over.
       daemon.#watch();
+      await daemon.#takeOver(await keeper.takeHeld());
+      // Removing what somebody has written takes as long as it takes; requests need not wait for that.
+      const cleaned = daemon.#cleanUpAfterPredecessors();
+      await Promise.race([cleaned, after(cleanUpLimitMs)]);
       return daemon;
     });
   }
@@ -321,8 +326,12 @@ export class Daemon {
   }
 
   async #cleanUpAfterPredecessors(): Promise<void> {
-    for (const { kind, name, why, kept } of await this.cleanUp({ remove: true, all: false }))
-      this.logger.warn({ kind, name, why, ...(kept ? { kept } : {}) }, kept ? "left alone" : "removed");
+    try {
+      for (const { kind, name, why, kept } of await this.cleanUp({ remove: true, all: false }))
+        this.logger.warn({ kind, name, why, ...(kept ? { kept } : {}) }, kept ? "left alone" : "removed");
+    } catch (error) {
+      this.logger.error({ error: describeError(error) }, "what has been left cannot be looked through");
+    }
   }
 
   #watch(): void {
@@ -366,4 +375,8 @@ export class Daemon {
       );
     return { image, record };
   }
+}
+
+function after(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms).unref());
 }

@@ -48,7 +48,8 @@ export interface LeftoverOptions {
 /** In the order in which they are to be removed. */
 async function findLeftovers(options: LeftoverOptions): Promise<Leftover[]> {
   const { runDir, cacheDir } = options.settings;
-  // Directories before records: one that is seen here and has no record then has lost it.
+  // Directories and mounts before records: one that is seen here and has no record then has lost it.
+  const table = readMountTable();
   const directories = await namesIn([
     path.join(cacheDir, "rootfs"),
     path.join(runDir, "rootfs"),
@@ -58,7 +59,6 @@ async function findLeftovers(options: LeftoverOptions): Promise<Leftover[]> {
   const files = await namesIn([path.join(runDir, "mounts"), path.join(runDir, "logs")]);
   const records = new MountRecords(runDir);
   const recorded = await records.list();
-  const table = readMountTable();
   const dead = new Set<string>();
   for (const record of recorded) if (await isDead(record, options, table)) dead.add(record.id);
   const found: Leftover[] = [];
@@ -223,7 +223,7 @@ async function ofMounts(
 ): Promise<Leftover[]> {
   const ours = (directory: string) => `${directory}/`.startsWith(`${settings.runDir}/`);
   const detach = (place: string) => native.umount(place, MNT_DETACH | UMOUNT_NOFOLLOW);
-  const overlays = overlaysIn()
+  const overlays = overlaysIn(table)
     .filter(
       ({ lower, mountpoint }) =>
         lower !== undefined && ours(lower) && !recorded.some(({ merged }) => merged === mountpoint),
