@@ -10,6 +10,7 @@ import {
   withCommonOptions,
 } from "./command-context.js";
 import { parseMount } from "./container-mount.js";
+import { checkLine } from "./examination-text.js";
 import { type RootfsCommandOptions, rootfsRequest, withRootfsOptions } from "./rootfs.js";
 
 interface ContainerCommandOptions extends RootfsCommandOptions {
@@ -72,6 +73,7 @@ export async function runCommand(
     ...(options.runscOverlay ? { runscOverlay: options.runscOverlay } : {}),
     onStart: () => ignoreInterrupts(true),
   }).finally(() => ignoreInterrupts(false));
+  if (ran.cause) process.stderr.write(`skim: it did not start: ${checkLine(ran.cause)}\n`);
   if (options.stats) {
     await writeFile(options.stats, `${JSON.stringify(ran, null, 2)}\n`).catch((cause: unknown) => {
       throw new SkimError("LOCAL_IO", `cannot write ${options.stats}`, { cause });

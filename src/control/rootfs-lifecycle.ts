@@ -302,9 +302,10 @@ function rootfsOptions(request: RootfsRequest, image: SharedImage): MountRootfsO
   };
 }
 
+/** The archive that is served: it is there as long as the mount. */
 function openedOf(request: MountRequestBase, image: SharedImage) {
   return {
-    archiveFile: request.image.startsWith("/") ? request.image : image.id,
+    archiveFile: path.join(path.dirname(image.mountpoint), "archive"),
     source: request.source ?? image.served.archive.identity.reference,
   };
 }

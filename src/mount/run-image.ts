@@ -8,13 +8,14 @@ import { describeError, isSkimError, SkimError } from "../base/errors.js";
 import { type Logger, silentLogger } from "../base/logger.js";
 import { resolveSettings } from "../base/settings.js";
 import { UndoStack } from "../base/undo-stack.js";
+import type { ExaminedCheck } from "../doctor/examine.js";
 import { writeBundle } from "../runtime/bundle.js";
 import { runContainer } from "../runtime/container.js";
 import { filesMount } from "../runtime/files-mount.js";
 import { requireRuntime } from "../runtime/runtime-command.js";
 import { type ContainerOptions, planContainer } from "./container-plan.js";
 import { beginMarks } from "./mount-image.js";
-import { newMountId } from "./mount-record.js";
+import { type MountRecord, newMountId } from "./mount-record.js";
 import { type HeldRootfs, type HoldRootfs, holdRootfs, type MountRootfsOptions } from "./rootfs.js";
 import type { MountStats } from "./serve-image.js";
 
@@ -40,9 +41,14 @@ export interface RanImage {
   readonly totalMs: number;
   /** What was served and fetched; undefined when the mount server had died. */
   readonly stats: MountStats | undefined;
+  /** Where the start came to nothing: the failing check that explains it, if one does. Trying again cannot help then. */
+  readonly cause?: ExaminedCheck;
 }
 
-/** Runs an image. Standard streams are this process's. Throws what mounting throws, and RUNTIME_FAILED; then nothing is left. */
+/**
+ * Runs an image, once: what cannot succeed is not tried again. Standard streams are this process's. Throws what mounting throws, and RUNTIME_FAILED with the
+ * check that explains it, if one does; then nothing is left.
+ */
 export async function runImage(options: RunImageOptions, hold: HoldRootfs = holdRootfs): Promise<RanImage> {
   const started = performance.now();
   const marks = beginMarks(options);
@@ -89,7 +95,7 @@ export async function runImage(options: RunImageOptions, hold: HoldRootfs = hold
     const mountMs = Math.round(performance.now() - started);
     options.onStart?.({ id, mountMs });
 
-    const { exitCode } = await runContainer({
+    const { exitCode, startFailure } = await runContainer({
       ...container,
       bundle,
       logger: options.logger ?? silentLogger,
@@ -97,9 +103,16 @@ export async function runImage(options: RunImageOptions, hold: HoldRootfs = hold
         // On the disk, or in the memory, that the upper is in.
         runscOverlay === "own" ? { kind: "own", directory: path.dirname(rootfs.upper) } : { kind: "none" },
       ...(options.signal ? { signal: options.signal } : {}),
+    }).catch(async (error: unknown) => {
+      throw await explained(error, (output) => causeOf(options, rootfs.record, { output }));
+    });
+    const cause = await causeOf(options, rootfs.record, {
+      exitCode,
+      ...(startFailure === undefined ? {} : { output: startFailure }),
     });
     const stats = await rootfs.stats();
-    return { id, exitCode, mountMs, totalMs: Math.round(performance.now() - started), stats };
+    const totalMs = Math.round(performance.now() - started);
+    return { id, exitCode, mountMs, totalMs, stats, ...(cause ? { cause } : {}) };
   });
   await undo.unwind();
   return run;
@@ -111,6 +124,34 @@ function refuseUselessUpper(options: RunImageOptions): void {
     "USAGE",
     "with --runsc-overlay own nothing would be written to the upper dir; leave one of the two out",
   );
+}
+
+/** Undefined for what ended well, or with nothing that a check explains. */
+async function causeOf(
+  options: RunImageOptions,
+  record: MountRecord,
+  failure: { readonly exitCode?: number; readonly output?: string },
+): Promise<ExaminedCheck | undefined> {
+  if (failure.exitCode === 0) return undefined;
+  // Loaded here: a start that succeeds needs none of it.
+  const { causeOfFailedStart } = await import("./explain-failure.js");
+  return await causeOfFailedStart(
+    { ...options, image: record.archive, source: options.source ?? record.reference },
+    failure,
+  );
+}
+
+/** A runtime's error with the check that explains it behind its own words. */
+async function explained(
+  error: unknown,
+  causeOf: (output: string) => Promise<ExaminedCheck | undefined>,
+): Promise<unknown> {
+  if (!isSkimError(error, "RUNTIME_FAILED")) return error;
+  const cause = await causeOf(error.message);
+  if (!cause) return error;
+  const { path: where, detail, fix } = cause;
+  const why = `${cause.id}${where === undefined ? "" : ` ${where}`}: ${detail}. Fix: ${fix}`;
+  return new SkimError(error.code, `${error.message}; ${why}`, { cause: error });
 }
 
 /**
