@@ -31,6 +31,8 @@ describe("the settings file", () => {
       mirrorTimeoutMs: 2,
       readDeadlineMs: 3,
       memoryCacheBytes: 0,
+      imageIdleMs: 0,
+      mountQueueMax: 4,
       cacheBytesMax: "20GiB",
       cacheFreeBytesMin: "3%",
       insecureRegistries: ["a.test:5000"],
