@@ -23,7 +23,7 @@ import type { ServedImage } from "../fuse/fuse-session.js";
 import { NativeEngine } from "../fuse/native-engine.js";
 import type { NativeSession } from "../fuse/native-session.js";
 import type { DescriptorKeeper, HeldConnection } from "../holder/descriptor-keeper.js";
-import { openChecked } from "../mount/archive-store.js";
+import { knownProof } from "../mount/archive-store.js";
 import type { DiskCache } from "../mount/disk-cache.js";
 import type { FetchAheadOptions } from "../mount/fetch-ahead.js";
 import { newRecord } from "../mount/mount-image.js";
@@ -90,7 +90,6 @@ export async function mountShared(
     await mkdir(places.mountpoint, { recursive: true, mode: 0o700 });
     undo.defer(() => rm(places.directory, { recursive: true, force: true }));
     const proof = await copyArchive(image.archiveFile, places.archive, settings.cacheDir);
-    if (proof) await writeFile(proofFileOf(places), JSON.stringify(proof), { mode: 0o600 });
 
     const { access, source } = image;
     const { prefetch = "auto", backgroundFill = "off" } = fetchAhead;
@@ -108,6 +107,9 @@ export async function mountShared(
     undo.defer(() => served.session.unmount({ force: true }));
     haltAt("image-served");
     await keeper.keepInitResult(id, served.session.initResult());
+    // For the next server: it was checked now, if not before.
+    const { treeProof } = served.archive;
+    if (treeProof) await writeFile(proofFileOf(places), JSON.stringify(treeProof), { mode: 0o600 });
     record.reference = source ?? served.archive.identity.reference;
     record.server = identifyProcess(process.pid);
     record.complete = true;
@@ -173,22 +175,18 @@ async function serve(
   });
 }
 
-/** Copies an archive, and with it the word that it was checked, which holds for the same bytes in another place. */
+/** Copies an archive, and with it the word of whoever has checked it, which holds for the same bytes in another place. */
 async function copyArchive(from: string, to: string, cacheDir: string): Promise<TreeProof | undefined> {
-  const opened = await openChecked(from, cacheDir);
+  const known = await knownProof(from, cacheDir);
   try {
     await copyFile(from, to, constants.COPYFILE_FICLONE);
-    const { treeProof } = opened;
-    const isSame = treeProof?.file === fileIdentityOf(await stat(from, { bigint: true }));
-    if (!treeProof || !isSame) return undefined;
-    return { ...treeProof, file: fileIdentityOf(await stat(to, { bigint: true })) };
   } catch (cause) {
-    if (systemErrorCode(cause) === "ENOSPC")
-      throw new SkimError("LOCAL_IO", `no room for a copy of the archive in ${path.dirname(to)}`, { cause });
-    throw cause;
-  } finally {
-    await opened.close();
+    if (systemErrorCode(cause) !== "ENOSPC") throw cause;
+    throw new SkimError("LOCAL_IO", `no room for a copy of the archive in ${path.dirname(to)}`, { cause });
   }
+  // Whoever has changed the file meanwhile has changed its identity.
+  const isSame = known?.file === fileIdentityOf(await stat(from, { bigint: true }));
+  return known && isSame ? { ...known, file: fileIdentityOf(await stat(to, { bigint: true })) } : undefined;
 }
 
 function proofFileOf({ directory }: SharedPlaces): string {

@@ -57,6 +57,13 @@ export async function openChecked(file: string, cacheDir: string): Promise<Archi
   return archive;
 }
 
+/** The word of somebody who has checked the archive `file` as it is now; undefined where nobody is known to have. */
+export async function knownProof(file: string, cacheDir: string): Promise<TreeProof | undefined> {
+  const identity = fileIdentityOf(await stat(file, { bigint: true }));
+  const proof = await readProof(noteFileOf(identity, cacheDir));
+  return proof?.file === identity ? proof : undefined;
+}
+
 /** Keeps the word of somebody who has checked the tree of an archive. Never rejects. */
 export async function noteChecked(proof: TreeProof, cacheDir: string): Promise<void> {
   const noteFile = noteFileOf(proof.file, cacheDir);
