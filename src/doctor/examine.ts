@@ -56,12 +56,16 @@ export interface FetchCounters {
   readonly fetchedBytes: number;
 }
 
-/** One after the other, so that it can be told what each reads. Rejects as reading the image does. */
-export async function runChecks(subject: Subject): Promise<ExaminedCheck[]> {
+/** Those of `ids`, or all, one after the other, so that it can be told what each reads. Rejects as reading the image does. */
+export async function runChecks(
+  subject: Subject,
+  ids: ReadonlySet<string> | undefined,
+): Promise<ExaminedCheck[]> {
   const found: ExaminedCheck[] = [];
   // The accounts have been read for whoever asks about the user.
   let before = 0;
   for (const check of allChecks) {
+    if (ids && !ids.has(check.id)) continue;
     const findings = await check.run(subject);
     const after = subject.bytesRead;
     if (findings.length > 0) {

@@ -23,7 +23,7 @@ export interface Explanation {
 }
 
 /** The order in which a start comes to them: the first that fails is what happens. */
-const causalOrder = [
+export const causalOrder: readonly string[] = [
   "manifest",
   "layer-type",
   "layer-content",

@@ -2,15 +2,25 @@
 import { type ByteString, displayText } from "../base/byte-string.js";
 import type { RunProgram } from "../program/start-programs.js";
 import { definedVersions, neededVersions } from "../program/symbol-versions.js";
+import { ownerText } from "./access.js";
 import { type Finding, fail, listText, warn } from "./check.js";
 import { libcOf } from "./loaders.js";
 import type { Subject } from "./subject.js";
 
 /** Nothing where nobody has looked for them. */
-export function libraryProblems(_: Subject, { path, object, libraries }: RunProgram): Finding[] {
+export function libraryProblems(subject: Subject, { path, object, libraries }: RunProgram): Finding[] {
   if (!libraries || !object.interpreter) return [];
   const isMusl = libcOf(object.interpreter) === "musl";
-  return libraries.missing.map(({ name, neededBy, searched, unfit }) => {
+  const shut = libraries.loaded
+    .filter(({ file }) => !subject.view.may(file.path, "read"))
+    .map(({ name, file }) =>
+      fail(
+        displayText(path),
+        `needs ${displayText(name)}, and ${subject.userText} may not read ${displayText(file.path)} (${ownerText(subject.tree.attributes(file.ino))}; the loader will say "${displayText(name)}: cannot open shared object file")`,
+        "make the library readable (chmod a+r) when the image is built",
+      ),
+    );
+  const missing = libraries.missing.map(({ name, neededBy, searched, unfit }) => {
     const shown = displayText(name);
     const by = neededBy === path ? "" : ` (for ${displayText(neededBy)})`;
     const unread = unfit.some(({ found }) => /too much to read/.test(found));
@@ -27,6 +37,7 @@ export function libraryProblems(_: Subject, { path, object, libraries }: RunProg
       `install the package that has ${shown}, or name its directory in LD_LIBRARY_PATH (--env)`,
     );
   });
+  return [...missing, ...shut];
 }
 
 function directoryText(path: ByteString): ByteString {

@@ -5,6 +5,7 @@ import { type Check, type Finding, fail, ok } from "./check.js";
 import { injectedPrograms } from "./injected-programs.js";
 import { libraryProblems, versionProblems } from "./library-problems.js";
 import { libcOf } from "./loaders.js";
+import { runtimeSearchProblem } from "./runtime-search.js";
 import { type ProblemKind, programProblem, startProblems } from "./start-problems.js";
 import type { Subject } from "./subject.js";
 
@@ -84,6 +85,8 @@ async function entrypoint(subject: Subject): Promise<Finding[]> {
   if (found.length > 0) return found;
   const [first] = await subject.started();
   if (!first || first.kind === "missing") return [];
+  const refused = runtimeSearchProblem(subject);
+  if (refused?.kind === "entrypoint") return [refused.finding];
   const name = subject.command.args[0]!;
   return [ok(placeText(name, first), displayText(first.path))];
 }
@@ -97,6 +100,8 @@ async function executable(subject: Subject): Promise<Finding[]> {
   const found = await problemsOf(subject, "executable");
   if (found.length > 0) return found;
   const [first] = await subject.started();
+  const other = runtimeSearchProblem(subject);
+  if (first?.kind !== "missing" && other?.kind === "executable") return [other.finding];
   return first && first.kind !== "missing"
     ? [ok(`${subject.userText} may execute it`, displayText(first.path))]
     : [];

@@ -86,7 +86,8 @@ export const symptoms: readonly Symptom[] = [
   },
   {
     id: "not-found-on-path",
-    words: /executable file .*not found in \$PATH|error finding executable/,
+    words:
+      /executable file .*not found in \$PATH|error finding executable|executable found relative to current directory/,
     checks: ["entrypoint", "executable"],
     meaning: "the runtime did not find the command in any directory of PATH",
   },

@@ -21,6 +21,8 @@ export interface ExamineImageOptions extends OpenImageOptions, ExaminedStart {
   readonly image: string;
   /** Where the layers are served from; default: where the archive says. */
   readonly source?: string;
+  /** Ids of the checks to make; default: all. */
+  readonly checks?: readonly string[];
   /** Compressed bytes that may be fetched to find out; default 64 MiB. What lies beyond is not judged. */
   readonly fetchBytesMax?: number;
 }
@@ -83,7 +85,7 @@ async function examineOpened(
         profiledSpans: recordedSpans(archive, settings.cacheDir, options),
       }),
     });
-    const checks = await runChecks(subject);
+    const checks = await runChecks(subject, options.checks && new Set(options.checks));
     options.signal?.throwIfAborted();
     const fetchRequests = content.counters.get("fetch_requests_total");
     const fetchedBytes = content.counters.get("fetched_bytes_total");

@@ -5,7 +5,7 @@ import { SkimError, systemErrorCode } from "../base/errors.js";
 import { pickDefined } from "../base/pick-defined.js";
 import { resolveSettings } from "../base/settings.js";
 import type { Examination, ExaminedCheck } from "../doctor/examine.js";
-import { type Explanation, explainFailure, type StartFailure } from "../doctor/explain.js";
+import { causalOrder, type Explanation, explainFailure, type StartFailure } from "../doctor/explain.js";
 import type { ExaminedStart } from "../doctor/subject.js";
 import { namedInOutput } from "../doctor/symptoms.js";
 import { defaultMounts } from "../runtime/docker-defaults.js";
@@ -90,7 +90,7 @@ const explainTimeoutMs = 5000;
 const startExitCodes = [1, 126, 127, 255];
 
 /**
- * For a start that has just failed: the failing check that explains it. Undefined where none does, and where none could be made: the failure itself is told
+ * For a start that has just failed: the check that explains it. Undefined where none does, and where none could be made: the failure itself is told
  * in any case, and must not be hidden by another one.
  */
 export async function causeOfFailedStart(
@@ -101,8 +101,9 @@ export async function causeOfFailedStart(
   const timeout = AbortSignal.timeout(explainTimeoutMs);
   const signal = options.signal ? AbortSignal.any([options.signal, timeout]) : timeout;
   try {
-    const { cause } = await explainImageFailure({ ...options, signal }, failure);
-    return cause?.status === "fail" ? cause : undefined;
+    const { cause } = await explainImageFailure({ ...options, checks: causalOrder, signal }, failure);
+    // What is only odd explains nothing but what names it.
+    return cause?.status === "fail" || failure.output !== undefined ? cause : undefined;
   } catch {
     return undefined;
   }

@@ -258,6 +258,29 @@ const failing: Record<string, FailingStart> = {
     code: 127,
     says: /error while loading shared libraries: libselinux\.so\.1/,
   },
+  "a library that the user may not read": {
+    entries: [
+      ...busyboxTree("sh"),
+      ...glibcTree.map((one) => (String(one.path).includes("libc.so") ? { ...one, mode: 0o600 } : one)),
+      hostFile("/usr/bin/true", "/app"),
+    ],
+    config: { Cmd: ["/app"], User: "app" },
+    options: { deps: true },
+    id: "libraries",
+    path: "/app",
+    detail: /user 1000 may not read \/lib\/x86_64-linux-gnu\/libc\.so\.6 \(mode 0600, owner 0:0/,
+    code: 127,
+    says: /libc\.so\.6: cannot open shared object file/,
+  },
+  "a command by a relative entry of PATH": {
+    entries: [...busyboxTree("sh"), file("work/serve", "#!/bin/sh\n")],
+    config: { Cmd: ["serve"], Env: ["PATH=.:/bin"], WorkingDir: "/work" },
+    id: "entrypoint",
+    path: "serve",
+    detail: /^found by the relative entry "\." of PATH/,
+    code: 125,
+    says: /cannot run executable found relative to current directory.*entrypoint serve/,
+  },
   "a user that the image does not know": {
     entries: busyboxTree("sh"),
     config: { Cmd: ["sh"], User: "web:web", Env: env },
@@ -462,6 +485,26 @@ const working: Record<string, Omit<FailingStart, "id" | "path" | "detail" | "say
     ],
     config: { Cmd: ["true"], Env: ["PATH=/nix/store/ccc-profile/bin"] },
   },
+  "without a shell, for a user who is not root": {
+    entries: [
+      ...glibcTree,
+      hostFile("/usr/bin/true", "/app/true"),
+      {
+        path: "etc/passwd",
+        content: "root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532::/home/nonroot:/sbin/nologin\n",
+      },
+      { path: "etc/group", content: "root:x:0:\nnonroot:x:65532:\n" },
+      { path: "home/nonroot/", mode: 0o700, uid: 65532, gid: 65532 },
+      { path: "tmp/", mode: 0o1777 },
+    ],
+    config: {
+      Entrypoint: ["/app/true"],
+      User: "nonroot",
+      WorkingDir: "/home/nonroot",
+      Env: ["SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt"],
+    },
+    options: { deps: true },
+  },
   "a script through env -S": {
     entries: [
       ...busyboxTree("sh", "true"),
@@ -512,6 +555,26 @@ describe("where the doctor sees no failure", () => {
     const ran = await fixture.run(...(made.flags ?? []));
     expect(ran.stderr).not.toMatch(/skim|FAIL/);
     expect(ran.code).toBe(0);
+  });
+});
+
+describe("a command that another one of its name stands in front of on PATH", () => {
+  it("is only warned of: which one is taken, is the runtime's affair", async () => {
+    const entries = [...busyboxTree("sh", "true"), file("opt/true", readFileSync("/bin/busybox"), 0o700)];
+    const fixture = await makeFixture(entries, { Cmd: ["true"], Env: ["PATH=/opt:/bin"], User: "app" });
+    expectNoFailure(await fixture.examine());
+    expect(await fixture.check("executable")).toMatchObject([
+      {
+        status: "warn",
+        path: "/opt/true",
+        detail: expect.stringMatching(/user 1000 may not execute it \(mode 0700/),
+      },
+    ]);
+    const ran = await fixture.run();
+    if (ran.code === 0) return;
+    expect(ran).toMatchObject({ code: 126 });
+    expect(ran.stderr).toMatch(/exec \/opt\/true: permission denied/);
+    expect(ran.stderr).toMatch(/skim: it did not start: WARN executable \/opt\/true: /);
   });
 });
 
