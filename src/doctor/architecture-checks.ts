@@ -40,6 +40,14 @@ async function configArchitecture(subject: Subject): Promise<Finding[]> {
   if (runs === "natively") return [ok(`the image is for ${text}, this host is ${own}`)];
   if (runs === "emulated")
     return [warn(text, `this host is ${own}: its programs run in an emulator, slowly`, advice)];
+  if (platform.architecture === "unknown")
+    return [
+      warn(
+        text,
+        "the image's config does not say which processor it is for",
+        "build it anew with a current tool",
+      ),
+    ];
   const programs = (await subject.started()).filter((step) => step.kind === "program");
   const isMislabelled =
     programs.length > 0 && programs.every(({ object }) => runsOn(subject.host, architectureOf(object)));

@@ -205,19 +205,24 @@ export class Subject {
   #stack(): void {
     for (const { path, mode } of this.seeds)
       tolerant(() => this.tree.makeDirectory(byteStringFromText(path), mode ?? canonicalMode(path)));
-    for (const mount of this.start.mounts ?? []) {
-      const target = byteStringFromText(mount.destination);
+    const { mounts = [], injected = [] } = this.start;
+    const stacked = [
+      ...mounts.map((mount) => ({ ...mount, target: byteStringFromText(mount.destination) })),
+      ...injected.map(({ host, path }) => ({
+        ...{ type: "bind", source: host, options: [], target: byteStringFromText(path) },
+      })),
+    ];
+    // A mount hides what is mounted below it before.
+    const depth = ({ target }: { target: ByteString }) => target.split("/").filter(Boolean).length;
+    for (const mount of stacked.sort((a, b) => depth(a) - depth(b)))
       tolerant(() =>
         this.tree.mount(
-          target,
+          mount.target,
           mount.type === "bind"
             ? { host: byteStringFromText(mount.source) }
-            : { directoryMode: tmpfsMode(this.tree, target, mount) },
+            : { directoryMode: tmpfsMode(this.tree, mount.target, mount.options) },
         ),
       );
-    }
-    for (const { host, path } of this.start.injected ?? [])
-      tolerant(() => this.tree.mount(byteStringFromText(path), { host: byteStringFromText(host) }));
   }
 }
 
@@ -261,7 +266,7 @@ async function accountsFile(image: ProgramImage, path: ByteString) {
 }
 
 /** runc (1.1) gives a tmpfs the mode of the directory that it covers, whatever the mount's options say. */
-function tmpfsMode(tree: ContainerTree, target: ByteString, { options }: SpecMount): number {
+function tmpfsMode(tree: ContainerTree, target: ByteString, options: readonly string[]): number {
   try {
     const found = tree.attributes(tree.realPath(target).ino);
     return found.mode & 0o7777;

@@ -29,6 +29,9 @@ describe("what the doctor says of an image for another processor", () => {
     expect(failed(examination)).toEqual(["arch", "arch-program", "arch-shell"]);
     expect(examination).toMatchObject({ platform: "linux/arm64", host: "linux/amd64" });
 
+    const unlabelled = await makeFixture(busyboxTree("sh"), {}, { architecture: "" });
+    expect(await unlabelled.check("arch")).toMatchObject([{ status: "warn", path: "linux/unknown" }]);
+
     const mislabelled = await makeFixture(busyboxTree("sh"), sh, { architecture: "arm64" });
     expectNoFailure(await mislabelled.examine());
     expect(await mislabelled.check("arch")).toMatchObject([{ status: "warn", path: "linux/arm64" }]);
