@@ -14,6 +14,8 @@ namespace skim::files {
 
 // Longest payload; data of files comes in more frames.
 constexpr uint32_t frameBytesMax = 1 << 18;
+// Of content that is sent: with its header it fits what a pipe holds, and so comes in one piece, which nobody has to put together.
+constexpr uint32_t contentBytesMax = (1 << 16) - 5;
 
 struct Frame {
   char type;

@@ -119,7 +119,7 @@ class TreeSender {
  private:
   void sendContent(int fd) {
     const UniqueFd file = root_.reopen(fd, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-    std::string buffer(frameBytesMax, '\0');
+    std::string buffer(contentBytesMax, '\0');
     for (;;) {
       const ssize_t got = read(file.get(), buffer.data(), buffer.size());
       if (got < 0 && errno == EINTR) throw Stopped{};

@@ -96,6 +96,7 @@ Place placeOf(const Root& root, const Request& request) {
   struct stat there {};
   const bool isThere = fstatat(place.parent.get(), place.name.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0;
   root.refuseHidden(place.parent.get(), isThere ? &there : nullptr);
+  root.refuseHiddenName(place.parent.get(), place.name);
   // rename(2) would say so as well, at the end, when everything has been sent.
   if (isThere && S_ISDIR(there.st_mode) && request.kind != 'd') throw Failure{EISDIR, "looking at what is there"};
   return place;

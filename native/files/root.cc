@@ -135,6 +135,7 @@ UniqueFd Root::makeDirectories(const std::string& path, const Owner& owner) cons
     UniqueFd next(tryOpen(walked, O_PATH | O_DIRECTORY));
     if (next.get() < 0 && errno == ENOENT) {
       refuseHidden(at.get(), nullptr);
+      refuseHiddenName(at.get(), name);
       const bool isMade = mkdirat(at.get(), name.c_str(), 0755) == 0;
       if (!isMade && errno != EEXIST) throw failed("making its directory");
       if (isMade) {
@@ -161,25 +162,42 @@ UniqueFd Root::reopen(int fd, int flags) const {
 }
 
 void Root::hide(const std::string& path) {
-  // What is not there can be neither hidden nor reached.
-  UniqueFd fd(tryOpen(path, O_PATH));
-  if (fd.get() < 0) return;
+  // Runtimes make what is missing of it, so that may not be made here.
+  std::string there = withoutEndSlashes(path);
+  std::string missing;
+  UniqueFd fd(tryOpen(there, O_PATH));
+  while (fd.get() < 0) {
+    const size_t slash = there.rfind('/');
+    if (slash == std::string::npos || there == "/") return;
+    missing = there.substr(slash + 1);
+    there = slash == 0 ? "/" : there.substr(0, slash);
+    fd = UniqueFd(tryOpen(there, O_PATH));
+  }
   const struct stat found = statOf(fd.get());
-  hidden_.push_back({path, found.st_dev, found.st_ino});
+  hidden_.push_back({path, found.st_dev, found.st_ino, missing});
 }
 
 const Root::Hidden* Root::hiddenAt(const struct stat& entry) const {
   for (const Hidden& hidden : hidden_) {
-    if (hidden.device == entry.st_dev && hidden.inode == entry.st_ino) return &hidden;
+    if (hidden.missing.empty() && hidden.device == entry.st_dev && hidden.inode == entry.st_ino) return &hidden;
   }
   return nullptr;
 }
 
+void Root::refuse(const Hidden& hidden) {
+  throw Failure{EXDEV, "the container has a mount at " + hidden.path + ", which cannot be seen from here"};
+}
+
+void Root::refuseHiddenName(int directory, const std::string& name) const {
+  if (hidden_.empty()) return;
+  const struct stat above = statOf(directory);
+  for (const Hidden& hidden : hidden_) {
+    if (hidden.missing == name && hidden.device == above.st_dev && hidden.inode == above.st_ino) refuse(hidden);
+  }
+}
+
 void Root::refuseHidden(int directory, const struct stat* entry) const {
   if (hidden_.empty()) return;
-  const auto refuse = [](const Hidden& hidden) {
-    throw Failure{EXDEV, "the container has a mount at " + hidden.path + ", which cannot be seen from here"};
-  };
   if (entry != nullptr && hiddenAt(*entry) != nullptr) refuse(*hiddenAt(*entry));
   const struct stat top = statOf(root_.get());
   UniqueFd at(openat(directory, ".", O_PATH | O_DIRECTORY | O_CLOEXEC));

@@ -48,8 +48,10 @@ class Root {
 
   // Nothing at or below this path is what a process of the container sees there.
   void hide(const std::string& path);
-  // Throws Failure (EXDEV) naming the hidden path that `fd`, a directory or what is in `parent`, lies at or below.
+  // Throws Failure (EXDEV) naming the hidden path that `directory`, or `entry` in it, lies at or below.
   void refuseHidden(int directory, const struct stat* entry) const;
+  // The same of a name in a directory that nothing has yet.
+  void refuseHiddenName(int directory, const std::string& name) const;
   bool isHidden(const struct stat& entry) const { return hiddenAt(entry) != nullptr; }
   // A directory on another mount than its parent's.
   bool isMount(int parent, const std::string& name) const;
@@ -59,6 +61,8 @@ class Root {
     std::string path;
     dev_t device;
     ino_t inode;
+    // Empty, or the first name below that inode that is missing on the way to the path.
+    std::string missing;
   };
 
   Root(UniqueFd root, UniqueFd descriptors, bool isOwn)
@@ -66,6 +70,7 @@ class Root {
   int tryOpen(const std::string& path, int flags) const;
   UniqueFd openDirectory(const std::string& path, const Owner* makeFor) const;
   UniqueFd makeDirectories(const std::string& path, const Owner& owner) const;
+  [[noreturn]] static void refuse(const Hidden& hidden);
   const Hidden* hiddenAt(const struct stat& entry) const;
 
   UniqueFd root_;

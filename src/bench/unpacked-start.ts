@@ -23,7 +23,7 @@ export async function runUnpacked(start: UnpackedImageStart, options: FirstLineO
   const plan = planContainer({ terminal: false, ...(command.length > 0 ? { args: command } : {}) });
   await plan.prepare({ archive, lower: tree });
   const bundle = path.join(place, "bundle");
-  await writeBundle(bundle, plan.spec(tree));
+  await writeBundle(bundle, plan.spec(tree, bundle), plan.files);
   const state = ["--root", path.join(place, "state")];
   return await runToFirstLine("runc", [...state, "run", "--bundle", bundle, newMountId("run")], options);
 }

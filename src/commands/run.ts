@@ -1,12 +1,15 @@
 import { writeFile } from "node:fs/promises";
-import { type Command, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { parseByteAmount } from "../base/byte-amount.js";
 import { SkimError } from "../base/errors.js";
 import { type RuntimeName, runtimeNames } from "../runtime/runtime-command.js";
+import { type ProfileName, profileNames } from "../runtime/spec-profiles.js";
 import {
   type CommandContext,
   createContext,
   ignoreInterrupts,
   repeated,
+  wholeNumber,
   withCommonOptions,
 } from "./command-context.js";
 import { parseMount } from "./container-mount.js";
@@ -23,6 +26,11 @@ interface ContainerCommandOptions extends RootfsCommandOptions {
   mount?: string[];
   tty?: boolean;
   network: "host" | "none";
+  readOnly?: boolean;
+  memory?: number;
+  cpus?: number;
+  pidsLimit?: number;
+  profile?: ProfileName;
 }
 
 export function addRunCommand(program: Command): void {
@@ -97,6 +105,15 @@ export function withContainerOptions(command: Command): Command {
       "type=bind,source=DIR,target=DIR[,readonly] or type=tmpfs,target=DIR (repeatable)",
       repeated,
     )
+    .option("--read-only", "nothing can be written but in other mounts")
+    .option("--memory <amount>", "limit of memory: 512MiB", memoryAmount)
+    .option("--cpus <number>", "limit of processor time, in processors: 1.5", processors)
+    .option("--pids-limit <number>", "limit of processes and threads", wholeNumber)
+    .addOption(
+      new Option("--profile <name>", "what root may do: as docker's containers, or as those of `runc spec`")
+        .choices([...profileNames])
+        .default("docker"),
+    )
     .option("--tty", "give the process a terminal (default: when standard input and output are one)")
     .option("--no-tty", "never")
     .addOption(
@@ -106,10 +123,28 @@ export function withContainerOptions(command: Command): Command {
     );
 }
 
+function memoryAmount(text: string): number {
+  const amount = parseByteAmount(text);
+  if ("bytes" in amount) return amount.bytes;
+  throw new InvalidArgumentError("an amount such as 512MiB is needed.");
+}
+
+function processors(text: string): number {
+  if (/^\d+(\.\d+)?$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("a number such as 1.5 is needed.");
+}
+
 export function containerRequest(args: string[], options: ContainerCommandOptions) {
   return {
     runtime: options.runtime,
     network: options.network,
+    readonlyRootfs: options.readOnly ?? false,
+    limits: {
+      ...(options.memory === undefined ? {} : { memoryBytes: options.memory }),
+      ...(options.cpus === undefined ? {} : { cpus: options.cpus }),
+      ...(options.pidsLimit === undefined ? {} : { pids: options.pidsLimit }),
+    },
+    ...(options.profile ? { profile: options.profile } : {}),
     env: environmentOption(options.env),
     mounts: (options.mount ?? []).map(parseMount),
     ...(args.length ? { args } : {}),

@@ -9,7 +9,15 @@ import { type ByteString, byteStringOf, bytesOf, displayText } from "../base/byt
 import { SkimError } from "../base/errors.js";
 import type { ContainerEntry } from "./container-entry.js";
 import type { FilesTransport } from "./files-transport.js";
-import { brokenProtocol, encodeFrame, Fields, type Frame, FrameReader, Payload } from "./frames.js";
+import {
+  brokenProtocol,
+  encodeFrame,
+  Fields,
+  type Frame,
+  FrameReader,
+  frameHeader,
+  Payload,
+} from "./frames.js";
 
 const protocolVersion = 1;
 
@@ -55,6 +63,19 @@ export class FilesSession {
     });
   }
 
+  /** Content of a file. Resolves when `piece` is not used any more: the caller may fill the same memory again. */
+  async writeContent(piece: Uint8Array): Promise<void> {
+    const { input } = this.#transport;
+    if (input.destroyed || input.writableEnded) throw await this.#deathCause();
+    await new Promise<void>((resolve) => {
+      input.cork();
+      input.write(frameHeader("D", piece.byteLength));
+      // An error as well: the next call meets it.
+      input.write(piece, () => resolve());
+      input.uncork();
+    });
+  }
+
   /** Entries and contents up to the outcome of a request, as they come. */
   async *answers(): AsyncGenerator<Frame, Outcome> {
     for (;;) {
@@ -84,8 +105,8 @@ export class FilesSession {
   async #close(): Promise<boolean> {
     const { input, output } = this.#transport;
     input.end();
-    // It may be writing: nobody wants that any more.
-    output.resume();
+    // It may be writing: nobody wants that any more, and it sees so.
+    output.destroy();
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<"late">((resolve) => {
       timer = setTimeout(() => resolve("late"), graceMs);

@@ -15,11 +15,14 @@ export interface Frame {
 }
 
 export function encodeFrame(type: string, payload: Uint8Array): Buffer {
-  const frame = Buffer.allocUnsafe(5 + payload.byteLength);
-  frame.writeUInt8(type.charCodeAt(0), 0);
-  frame.writeUInt32LE(payload.byteLength, 1);
-  frame.set(payload, 5);
-  return frame;
+  return Buffer.concat([frameHeader(type, payload.byteLength), payload]);
+}
+
+export function frameHeader(type: string, length: number): Buffer {
+  const header = Buffer.allocUnsafe(5);
+  header.writeUInt8(type.charCodeAt(0), 0);
+  header.writeUInt32LE(length, 1);
+  return header;
 }
 
 /** Numbers (little endian) and bytes one after the other. */

@@ -40,7 +40,7 @@ async function* walk(source: Buffer, path: Buffer, follow: boolean): AsyncGenera
 async function* contentOf(file: Buffer): AsyncGenerator<Uint8Array> {
   const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
-    // One buffer for all: it is copied into a frame before the next piece is asked for.
+    // One buffer for all: a piece is written before the next one is asked for.
     const piece = Buffer.allocUnsafe(frameBytesMax);
     for (;;) {
       const { bytesRead } = await handle.read(piece, 0, piece.byteLength);

@@ -60,31 +60,42 @@ export async function putFiles(
       wakeSender();
     }
   };
+  let giveUp = () => {};
+  const over = new Promise<undefined>((resolve) => {
+    giveUp = () => resolve(undefined);
+  });
   const receiving = receive().catch((error: unknown) => {
     failure ??= error;
     wakeSender();
+    giveUp();
   });
 
   let number = 0;
+  const source = iterate(files);
   try {
-    for await (const file of files) {
+    for (;;) {
       while (sent.length >= inFlightMax && !failure) {
         await new Promise<void>((resolve) => {
           wakeSender = resolve;
         });
       }
-      if (failure) break;
+      // Whoever brings the files may wait for something that does not come.
+      const next = failure ? undefined : await Promise.race([source.next(), over]);
+      if (!next || next.done) break;
+      const file = next.value;
       const path = pathOf(file.path);
       const item: { path: ByteString; failure?: string } = { path };
       options.onSend?.({ path, number, follow: lastLinkIsFollowed(file) });
       await session.write("P", putRequest(file, path, number++, options.owner));
       sent.push(item);
       wakeReader();
-      if ((file.kind ?? "file") === "file")
-        await sendContent(session, file, item, () => failure !== undefined);
+      if ((file.kind ?? "file") === "file") await sendContent(session, file, item, over);
     }
   } catch (error) {
     failure ??= error;
+  } finally {
+    // Not awaited: one that waits for something does not return either.
+    void source.return?.()?.then(undefined, () => {});
   }
   isAllSent = true;
   wakeReader();
@@ -94,37 +105,47 @@ export async function putFiles(
   return results;
 }
 
-/** The end of a file, or that there is none: what was sent of it is thrown away then, and the reason is in its result. */
+function iterate(files: Iterable<FileToCopy> | AsyncIterable<FileToCopy>): AsyncIterator<FileToCopy> {
+  if (Symbol.asyncIterator in files) return files[Symbol.asyncIterator]();
+  const plain = files[Symbol.iterator]();
+  return {
+    next: async () => plain.next(),
+    return: async () => plain.return?.() ?? { done: true, value: undefined },
+  };
+}
+
+/** The end of a file, or that there is none: what was sent of it is thrown away then, and the reason is in its result. `over`: nobody listens any more. */
 async function sendContent(
   session: FilesSession,
   file: FileToCopy,
   item: { failure?: string },
-  isOver: () => boolean,
+  over: Promise<undefined>,
 ): Promise<void> {
   const { content = new Uint8Array() } = file;
-  const pieces = content instanceof Uint8Array ? [content] : content[Symbol.asyncIterator]();
   const send = async (piece: Uint8Array) => {
     for (let at = 0; at < piece.byteLength; at += frameBytesMax)
-      await session.write("D", piece.subarray(at, at + frameBytesMax));
+      await session.writeContent(piece.subarray(at, at + frameBytesMax));
   };
-  if (Array.isArray(pieces)) {
-    for (const piece of pieces) await send(piece);
+  if (content instanceof Uint8Array) {
+    await send(content);
     return await session.write("E", new Uint8Array());
   }
+  const pieces = content[Symbol.asyncIterator]();
   try {
     for (;;) {
       // Only what the caller's content throws is a matter of this file.
-      const next = await pieces.next().catch((error: unknown) => {
+      const read = pieces.next().catch((error: unknown) => {
         item.failure = describeError(error);
-        return undefined;
+        return "failed" as const;
       });
-      if (!next) return await session.write("A", new Uint8Array());
+      const next = await Promise.race([read, over]);
+      if (next === undefined) return;
+      if (next === "failed") return await session.write("A", new Uint8Array());
       if (next.done) return await session.write("E", new Uint8Array());
       await send(next.value);
-      if (isOver()) return;
     }
   } finally {
-    await pieces.return?.().catch(() => {});
+    void pieces.return?.()?.then(undefined, () => {});
   }
 }
 

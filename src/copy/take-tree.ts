@@ -58,8 +58,9 @@ export async function takeTree(
     if (frame.type === "e") {
       if (current?.isOpen) throw brokenProtocol("an entry in the middle of a file");
       const entry = readEntry(frame);
-      if (++entries > limits.entriesMax || entry.path.split("/").length > limits.depthMax + 1)
-        throw refusal(path, { errno: overflow, what: "more entries than are to be copied" });
+      const depth = entry.path === "" ? 0 : entry.path.split("/").length;
+      if (++entries > limits.entriesMax || depth > limits.depthMax)
+        throw refusal(path, { errno: overflow, what: "more entries, or deeper ones, than are to be copied" });
       current = { path: entry.path, isOpen: entry.kind === "file" };
       if (entry.kind === "file") await writer.openFile(entry);
       else if (entry.kind === "directory") await writer.makeDirectory(entry).then(() => taken.directories++);

@@ -10,7 +10,7 @@ import { type HoldRootfs, holdRootfs, type MountedRootfs, type MountRootfsOption
 export interface MakeBundleOptions
   extends Omit<MountRootfsOptions, "id" | "kind" | "merged">,
     ContainerOptions {
-  /** Made, or empty. Gets `config.json` and `rootfs`. */
+  /** Made, or empty. Gets `config.json`, `hostname`, `hosts` for a container without a network, and `rootfs`. */
   readonly directory: string;
   readonly id?: string;
 }
@@ -41,7 +41,7 @@ export async function makeBundle(
   );
   try {
     await held.note({ bundle });
-    await writeBundle(bundle, plan.spec("rootfs"));
+    await writeBundle(bundle, plan.spec("rootfs", bundle), plan.files);
     await held.release();
   } catch (error) {
     await held.undo({ force: true });

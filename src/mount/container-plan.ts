@@ -2,38 +2,53 @@
 import type { Archive } from "../archive/archive.js";
 import { invariant } from "../base/errors.js";
 import { readHostFacts } from "../runtime/host-facts.js";
-import { buildRuntimeSpec, containerDirectories, type RuntimeSpecOptions } from "../runtime/oci-spec.js";
+import {
+  buildRuntimeSpec,
+  containerDirectories,
+  nameFilesOf,
+  type RuntimeSpecOptions,
+} from "../runtime/oci-spec.js";
 import type { RuntimeName } from "../runtime/runtime-command.js";
 import type { RuntimeSpec } from "../runtime/runtime-spec.js";
 import { readImageFile } from "./image-file.js";
 import type { RootfsPlan } from "./rootfs.js";
 
 /** What the caller wants other than the image config says; see buildRuntimeSpec. */
-export type ContainerOptions = Omit<RuntimeSpecOptions, "config" | "rootfs" | "accounts" | "host"> & {
+export type ContainerOptions = Omit<
+  RuntimeSpecOptions,
+  "config" | "rootfs" | "accounts" | "host" | "nameFiles"
+> & {
   readonly runtime?: RuntimeName;
 };
 
 export interface ContainerPlan extends RootfsPlan {
-  /** config.json for a rootfs at `rootfs`. */
-  spec(rootfs: string): RuntimeSpec;
+  /** config.json for a rootfs at `rootfs` in a bundle in the directory `bundle`, and the files to be beside it. */
+  spec(rootfs: string, bundle: string): RuntimeSpec;
+  readonly files: Readonly<Record<string, string>>;
 }
 
 /**
  * Plans a container. `prepare` throws what can be known to be wrong with it (no command, no such user), before anything is stacked.
  */
 export function planContainer(options: ContainerOptions): ContainerPlan {
-  let build: ((rootfs: string) => RuntimeSpec) | undefined;
+  let build: ((rootfs: string, nameFiles: string) => RuntimeSpec) | undefined;
+  let files: Readonly<Record<string, string>> = {};
   return {
     directories: ({ config }) => containerDirectories(config, options.workdir),
     async prepare({ archive, lower }) {
       const [accounts, host] = await Promise.all([readAccounts(archive, lower), readHostFacts()]);
       const { config } = archive;
-      build = (rootfs) => buildRuntimeSpec({ ...options, config, rootfs, accounts, host });
-      build("/");
+      build = (rootfs, nameFiles) =>
+        buildRuntimeSpec({ ...options, config, rootfs, accounts, host, nameFiles });
+      build("/", "/");
+      files = nameFilesOf({ ...options, host });
     },
-    spec(rootfs) {
+    spec(rootfs, bundle) {
       invariant(build, "a container is prepared before its config is written");
-      return build(rootfs);
+      return build(rootfs, bundle);
+    },
+    get files() {
+      return files;
     },
   };
 }

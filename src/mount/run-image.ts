@@ -87,7 +87,7 @@ export async function runImage(options: RunImageOptions, hold: HoldRootfs = hold
     const madeDirectories = [...rootfs.record.madeDirectories, bundle];
     await rootfs.note({ bundle, container, madeDirectories });
     await mkdir(bundle, { recursive: true, mode: 0o700 });
-    await writeBundle(bundle, plan.spec(rootfs.merged));
+    await writeBundle(bundle, plan.spec(rootfs.merged, bundle), plan.files);
     marks.set("started");
     // Beside the start; whoever undoes the run waits for it.
     const noted = rootfs.note({ startMarks: marks.snapshot() }).catch(() => {});

@@ -19,6 +19,9 @@ import { callControlSocket } from "./control-socket.js";
 import type { MountRecord, MountRecords } from "./mount-record.js";
 import { isRunning, processEnded, signalProcess } from "./process-identity.js";
 
+/** What writeBundle makes. */
+const bundleFiles = ["config.json", "hostname", "hosts"];
+
 /** A server that has unmounted has only files to close. */
 const endTimeoutMs = 15_000;
 
@@ -57,9 +60,10 @@ export async function undoRecord(
   if (record.sharedImage === undefined) await stopServer(records, record, options);
   else if (record.kind === "mount") await unmountBound(record, native, options);
   if (record.bundle) {
-    // A bundle of `skim run` is ours with what a runtime left in it; another one is the caller's but for our file.
-    const ours = record.kind === "run" ? record.bundle : path.join(record.bundle, "config.json");
-    await removeAll(ours);
+    // A bundle of `skim run` is ours with what a runtime left in it; another one is the caller's but for our files.
+    const ours =
+      record.kind === "run" ? [record.bundle] : bundleFiles.map((name) => path.join(record.bundle!, name));
+    for (const one of ours) await removeAll(one);
   }
   for (const directory of record.madeDirectories.toReversed()) await removeIfEmpty(directory);
   haltAt("directories-removed");

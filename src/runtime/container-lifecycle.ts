@@ -119,15 +119,26 @@ export async function destroyContainer(container: ContainerIdentity): Promise<vo
   const { id, stateDir } = container;
   const kind = runtimeKinds[container.runtime];
   if (await hasState(kind, stateDir, id)) {
-    try {
-      await callRuntime(kind, stateDir, ["delete", "--force", id]);
-    } catch (cause) {
-      throw runtimeError(kind, `container ${id} cannot be deleted`, cause);
-    }
+    await deleteByForce(kind, stateDir, id);
   }
   // runsc leaves the file that it locks.
   if (kind.name === "runsc") await rm(path.join(stateDir, `${id}_sandbox:${id}.lock`), { force: true });
   await removeEmptyCgroups(id);
+}
+
+/** runsc waits five seconds for a sandbox that it has killed to be gone, which on a busy machine may be too few. */
+const deleteAttemptsMax = 4;
+
+async function deleteByForce(kind: RuntimeKind, stateDir: string, id: string): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await callRuntime(kind, stateDir, ["delete", "--force", id]);
+      return;
+    } catch (cause) {
+      const error = runtimeError(kind, `container ${id} cannot be deleted`, cause);
+      if (attempt === deleteAttemptsMax || !/deadline exceeded/.test(error.message)) throw error;
+    }
+  }
 }
 
 /** Throws NOT_FOUND where the runtime knows no such container. */

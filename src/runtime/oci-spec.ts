@@ -9,13 +9,7 @@ import { SkimError } from "../base/errors.js";
 import type { ImageConfig } from "../image/config.js";
 import type { SeedDirectory } from "../overlay/seed-directory.js";
 import { type Accounts, type ContainerUser, resolveUser } from "./accounts.js";
-import {
-  defaultCapabilities,
-  defaultMounts,
-  defaultPath,
-  maskedPaths,
-  readonlyPaths,
-} from "./docker-defaults.js";
+import { defaultMounts, defaultPath, maskedPaths, readonlyPaths } from "./docker-defaults.js";
 import type { HostFacts } from "./host-facts.js";
 import {
   isBelowProc,
@@ -24,7 +18,9 @@ import {
   refuseNul,
   workingDirectory,
 } from "./process-surroundings.js";
+import { type ResourceLimits, resourcesOf } from "./resource-limits.js";
 import type { RuntimeSpec, SpecMount } from "./runtime-spec.js";
+import { type ProfileName, specProfiles } from "./spec-profiles.js";
 
 /** FD_SETSIZE: what select(2) can take, and the kernel's own default. */
 const openFilesSoft = 1024;
@@ -53,6 +49,11 @@ export interface RuntimeSpecOptions {
   readonly terminal?: boolean;
   /** Default: host. */
   readonly network?: "host" | "none";
+  readonly limits?: ResourceLimits;
+  /** Default: docker. */
+  readonly profile?: ProfileName;
+  /** Directory on the host with the files of `nameFilesOf`, which the container gets. Default: it gets none of them. */
+  readonly nameFiles?: string;
 }
 
 /**
@@ -69,7 +70,9 @@ export function buildRuntimeSpec(options: RuntimeSpecOptions): RuntimeSpec {
   const network = options.network ?? "host";
   const hostname = options.hostname ?? host.hostname;
   const terminal = options.terminal ?? false;
-  const processCapabilities = user.uid === 0 ? defaultCapabilities : [];
+  const { capabilities, noNewPrivileges } = specProfiles[options.profile ?? "docker"];
+  const processCapabilities = user.uid === 0 ? capabilities : [];
+  const annotations = annotationsOf(config);
   return {
     ociVersion: "1.0.2",
     process: {
@@ -80,21 +83,22 @@ export function buildRuntimeSpec(options: RuntimeSpecOptions): RuntimeSpec {
       cwd: imageDirectory(config, options.workdir),
       capabilities: {
         // Inheritable and ambient stay empty, as in docker since CVE-2022-24769.
-        bounding: defaultCapabilities,
+        bounding: capabilities,
         effective: processCapabilities,
         permitted: processCapabilities,
       },
       rlimits: [
         { type: "RLIMIT_NOFILE", soft: Math.min(openFilesSoft, host.openFilesMax), hard: host.openFilesMax },
       ],
-      noNewPrivileges: false,
+      noNewPrivileges,
     },
     root: { path: options.rootfs, readonly: options.readonlyRootfs ?? false },
     hostname,
-    mounts: allMounts(options.mounts ?? [], network === "host" ? host.nameFiles : []),
+    ...(Object.keys(annotations).length > 0 ? { annotations } : {}),
+    mounts: allMounts(options.mounts ?? [], nameFileMounts(options)),
     linux: {
       // The runtime allows the devices that it makes (null, zero, full, random, urandom, tty, ptmx).
-      resources: { devices: [{ allow: false, access: "rwm" }] },
+      resources: { devices: [{ allow: false, access: "rwm" }], ...resourcesOf(options.limits) },
       namespaces: [
         { type: "pid" },
         { type: "ipc" },
@@ -148,17 +152,54 @@ function imageDirectory(config: ImageConfig, workdir: string | undefined): strin
     : workingDirectory(workdir, "option");
 }
 
-function allMounts(extra: readonly SpecMount[], nameFiles: readonly string[]): SpecMount[] {
+/** Labels as they are, and what else of the config has no place of its own in config.json. A label of the same name goes first. */
+function annotationsOf({ labels, stopSignal, exposedPorts }: ImageConfig): Record<string, string> {
+  return {
+    ...(stopSignal ? { "org.opencontainers.image.stopSignal": stopSignal } : {}),
+    ...(exposedPorts.length > 0 ? { "org.opencontainers.image.exposedPorts": exposedPorts.join(",") } : {}),
+    ...labels,
+  };
+}
+
+/**
+ * The files by which a container knows its name and finds others, by their names in /etc. In the host's network the host's own resolv.conf and hosts
+ * are bound instead; without a network there is nobody to be found.
+ */
+export function nameFilesOf({
+  hostname,
+  host,
+  network = "host",
+}: Pick<RuntimeSpecOptions, "hostname" | "host" | "network">): Readonly<Record<string, string>> {
+  const name = hostname ?? host.hostname;
+  return {
+    hostname: `${name}\n`,
+    ...(network === "none"
+      ? {
+          hosts: `127.0.0.1\tlocalhost ${name}\n::1\tlocalhost ip6-localhost ip6-loopback\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n`,
+        }
+      : {}),
+  };
+}
+
+function nameFileMounts(options: RuntimeSpecOptions): SpecMount[] {
+  const { host, network = "host", nameFiles } = options;
+  const bind = (destination: string, source: string): SpecMount => ({
+    destination,
+    type: "bind",
+    source,
+    options: ["bind", "ro", "rprivate"],
+  });
+  const own = nameFiles === undefined ? [] : Object.keys(nameFilesOf(options));
+  return [
+    ...(network === "host" ? host.nameFiles.map((file) => bind(file, file)) : []),
+    ...own.map((name) => bind(`/etc/${name}`, `${nameFiles}/${name}`)),
+  ];
+}
+
+function allMounts(extra: readonly SpecMount[], nameFiles: readonly SpecMount[]): SpecMount[] {
   const byDestination = new Map<string, SpecMount>();
   for (const mount of defaultMounts) byDestination.set(mount.destination, mount);
-  for (const file of nameFiles) {
-    byDestination.set(file, {
-      destination: file,
-      type: "bind",
-      source: file,
-      options: ["bind", "ro", "rprivate"],
-    });
-  }
+  for (const mount of nameFiles) byDestination.set(mount.destination, mount);
   const given = new Set<string>();
   for (const mount of extra) {
     const destination = normalPath(mount.destination);

@@ -1,3 +1,5 @@
+import type { SpecResources } from "./resource-limits.js";
+
 /** The parts of an OCI runtime config.json (runtime-spec 1.0.2, config.md and config-linux.md) that skim writes. */
 export interface RuntimeSpec {
   readonly ociVersion: string;
@@ -17,9 +19,11 @@ export interface RuntimeSpec {
   };
   readonly root: { readonly path: string; readonly readonly: boolean };
   readonly hostname: string;
+  /** Of the image config (image-spec, conversion.md). */
+  readonly annotations?: Readonly<Record<string, string>>;
   readonly mounts: readonly SpecMount[];
   readonly linux: {
-    readonly resources: {
+    readonly resources: SpecResources & {
       readonly devices: readonly { readonly allow: boolean; readonly access: string }[];
     };
     readonly namespaces: readonly { readonly type: string }[];

@@ -208,6 +208,27 @@ describe.each(runtimeNames)("%s", (runtime) => {
   }
 });
 
+describe.each(["runc", "crun"] as const)("limits under %s", (runtime) => {
+  test("are those of the container's control groups, on whichever version the host has", async () => {
+    const limits = { memoryBytes: 96 * 2 ** 20, cpus: 0.5, pids: 40 };
+    const files = [
+      ["memory/memory.limit_in_bytes", "memory.max"],
+      ["cpu/cpu.cfs_quota_us", "cpu.max"],
+      ["pids/pids.max", "pids.max"],
+    ];
+    const script = files
+      .map(([v1, v2]) => `cat /sys/fs/cgroup/${v1} 2>/dev/null || cat /sys/fs/cgroup/${v2}`)
+      .join("; ");
+    const ran = await run(dir, runtime, ["sh", "-c", script], { limits });
+    expect(ran.stdout.split("\n").map((line) => line.split(" ")[0])).toEqual([
+      "100663296",
+      "50000",
+      "40",
+      "",
+    ]);
+  });
+});
+
 test("a container in no network has a loopback and nothing else", async () => {
   const ran = await run(dir, "runc", ["sh", "-c", "ls /sys/class/net"], { network: "none" });
   expect(ran).toMatchObject({ exitCode: 0, stdout: "lo\n" });

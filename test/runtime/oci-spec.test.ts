@@ -201,6 +201,145 @@ test("what differs from `runc spec` differs for a reason", async () => {
   expect(differences("", keyed(theirs), keyed(ours)).sort()).toEqual(Object.keys(reasons).sort());
 });
 
+/**
+ * What docker 27 puts into config.json for `docker run IMAGE` without options (daemon/pkg/oci/defaults.go, caps/defaults.go; the documentation of
+ * `docker run`, "Runtime privilege and Linux capabilities" and "Runtime constraints on resources").
+ */
+const docker = {
+  process: {
+    capabilities: [
+      "CHOWN",
+      "DAC_OVERRIDE",
+      "FSETID",
+      "FOWNER",
+      "MKNOD",
+      "NET_RAW",
+      "SETGID",
+      "SETUID",
+      "SETFCAP",
+      "SETPCAP",
+      "NET_BIND_SERVICE",
+      "SYS_CHROOT",
+      "KILL",
+      "AUDIT_WRITE",
+    ],
+    noNewPrivileges: false,
+    env: ["PATH", "HOSTNAME", "HOME"],
+    apparmorProfile: "docker-default",
+    oomScoreAdj: 0,
+    openFiles: "as the daemon's",
+  },
+  rootReadonly: false,
+  mounts: {
+    "/proc": "proc nosuid noexec nodev",
+    "/dev": "tmpfs nosuid strictatime mode=755 size=65536k",
+    "/dev/pts": "devpts nosuid noexec newinstance ptmxmode=0666 mode=0620 gid=5",
+    "/sys": "sysfs nosuid noexec nodev ro",
+    "/sys/fs/cgroup": "cgroup ro nosuid noexec nodev",
+    "/dev/mqueue": "mqueue nosuid noexec nodev",
+    "/dev/shm": "tmpfs nosuid noexec nodev mode=1777 size=65536k",
+    "/etc/resolv.conf": "bind rbind rprivate",
+    "/etc/hosts": "bind rbind rprivate",
+    "/etc/hostname": "bind rbind rprivate",
+  },
+  namespaces: ["mount", "network", "uts", "pid", "ipc", "cgroup"],
+  seccomp: "default",
+  devices: "deny all, allow those of every container",
+  maskedPaths: [
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+  ],
+  readonlyPaths: ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
+  limits: "none",
+};
+
+test("what differs from docker's defaults differs for a reason", () => {
+  const { process, root, mounts, linux } = spec({ Cmd: ["sh"] }, { nameFiles: "/b" });
+  const ours = {
+    process: {
+      capabilities: process.capabilities.bounding.map((name) => name.replace("CAP_", "")),
+      noNewPrivileges: process.noNewPrivileges,
+      env: process.env.map((entry) => entry.split("=")[0]),
+      apparmorProfile: "apparmorProfile" in process ? process.apparmorProfile : undefined,
+      oomScoreAdj: "oomScoreAdj" in process ? process.oomScoreAdj : 0,
+      openFiles: process.rlimits.find(({ type }) => type === "RLIMIT_NOFILE")?.soft,
+    },
+    rootReadonly: root.readonly,
+    mounts: Object.fromEntries(
+      mounts.map((mount) => [mount.destination, [mount.type, ...mount.options].join(" ")]),
+    ),
+    namespaces: linux.namespaces.map(({ type }) => type),
+    seccomp: "seccomp" in linux ? linux.seccomp : undefined,
+    devices: docker.devices,
+    maskedPaths: [...linux.maskedPaths],
+    readonlyPaths: [...linux.readonlyPaths],
+    limits: Object.keys(linux.resources).join() === "devices" ? "none" : linux.resources,
+  };
+  expect(linux.resources.devices).toEqual([{ allow: false, access: "rwm" }]);
+  const reasons = {
+    "/process/apparmorProfile": "it would have to be loaded into the host's kernel first",
+    "/process/openFiles":
+      "1024, to be raised by the process: a million makes programs slow that close them all",
+    "/mounts//etc/resolv.conf": "the host's own file, which a container must not change",
+    "/mounts//etc/hosts": "as above",
+    "/mounts//etc/hostname": "read-only, as the two above",
+    "/namespaces": "the host's network: nothing here sets up addresses",
+    "/seccomp": "no filter: capabilities, masked and read-only paths are docker's",
+  };
+  const sorted = (value: object) => ({
+    ...value,
+    namespaces: [...(value as typeof docker).namespaces].sort(),
+  });
+  expect(differences("", sorted(docker), sorted(ours)).sort()).toEqual(Object.keys(reasons).sort());
+});
+
+test("labels, the stop signal and exposed ports are annotations, and none is no annotation", () => {
+  const config = {
+    Cmd: ["x"],
+    StopSignal: "SIGQUIT",
+    ExposedPorts: { "80/tcp": {}, "443/tcp": {} },
+    Labels: { a: "b", "org.example/c": "d" },
+  };
+  expect(spec(config).annotations).toEqual({
+    a: "b",
+    "org.example/c": "d",
+    "org.opencontainers.image.stopSignal": "SIGQUIT",
+    "org.opencontainers.image.exposedPorts": "443/tcp,80/tcp",
+  });
+  expect(spec({ Cmd: ["x"] }).annotations).toBeUndefined();
+});
+
+test("limits are the runtime spec's, and what cannot be is refused", () => {
+  const limits = { memoryBytes: 64 * 2 ** 20, cpus: 1.5, pids: 50 };
+  expect(spec({ Cmd: ["x"] }, { limits }).linux.resources).toEqual({
+    devices: [{ allow: false, access: "rwm" }],
+    memory: { limit: 67_108_864 },
+    cpu: { quota: 150_000, period: 100_000 },
+    pids: { limit: 50 },
+  });
+  for (const wrong of [{ memoryBytes: 4096 }, { cpus: 0 }, { cpus: Number.NaN }, { pids: 0 }, { pids: 1.5 }])
+    expect(() => spec({ Cmd: ["x"] }, { limits: wrong })).toThrow(expect.objectContaining({ code: "USAGE" }));
+});
+
+test("the profile of runc has its three capabilities and no new privileges, as `runc spec` has", async () => {
+  const dir = await makeTempDir("profile");
+  execFileSync("runc", ["spec"], { cwd: dir });
+  const theirs = JSON.parse(readFileSync(path.join(dir, "config.json"), "utf8")).process;
+  const ours = spec({ Cmd: ["x"] }, { profile: "runc" }).process;
+  expect([...ours.capabilities.bounding].sort()).toEqual([...theirs.capabilities.bounding].sort());
+  expect(ours.noNewPrivileges).toBe(theirs.noNewPrivileges);
+});
+
 /** Where order means nothing, lists become objects or are sorted. */
 function keyed(spec: { mounts: { source: string }[]; linux: { namespaces: { type: string }[] } }): unknown {
   return {

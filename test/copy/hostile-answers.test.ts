@@ -1,0 +1,110 @@
+import { existsSync, mkdirSync, readdirSync } from "node:fs";
+import path from "node:path";
+import { PassThrough } from "node:stream";
+import { expect, test } from "vitest";
+import { type ByteString, byteStringFromText } from "../../src/base/byte-string.js";
+import { FilesSession } from "../../src/copy/files-session.js";
+import { encodeFrame, Payload } from "../../src/copy/frames.js";
+import { HostWriter } from "../../src/copy/host-writer.js";
+import { takeTree } from "../../src/copy/take-tree.js";
+import { makeTempDir } from "../support/temp-dir.js";
+
+/** What a container could send in place of skim-files' answers. */
+const frame = (type: string, payload: Payload = new Payload()) => encodeFrame(type, payload.encode());
+const entry = (kind: string, at: string, target = "") =>
+  frame(
+    "e",
+    new Payload()
+      .u8(kind.charCodeAt(0))
+      .u32(0o644)
+      .u32(0)
+      .u32(0)
+      .i64(0)
+      .i64(0)
+      .u32(0)
+      .bytes(Buffer.from(at))
+      .rest(Buffer.from(target)),
+  );
+const data = (text: string) => frame("d", new Payload().rest(Buffer.from(text)));
+const fileEnd = frame("z", new Payload().u32(0));
+const end = frame("r", new Payload().u32(0));
+
+async function take(frames: readonly Buffer[]) {
+  const dir = await makeTempDir("hostile");
+  mkdirSync(path.join(dir, "inner"));
+  const output = new PassThrough();
+  output.end(Buffer.concat(frames));
+  const session = new FilesSession({
+    input: new PassThrough().resume(),
+    output,
+    ended: Promise.resolve("over"),
+    kill: () => {},
+  });
+  const writer = await HostWriter.open(Buffer.from(path.join(dir, "inner")), byteStringFromText("out"));
+  try {
+    const limits = { entriesMax: 10, bytesMax: 100, depthMax: 3 };
+    const taken = await takeTree(session, "/asked" as ByteString, writer, limits);
+    return { taken, dir };
+  } catch (error) {
+    await writer.close();
+    expect(readdirSync(dir)).toEqual(["inner"]);
+    expect(readdirSync(path.join(dir, "inner")).filter((name) => name.startsWith(".skim"))).toEqual([]);
+    return { error, dir };
+  } finally {
+    await writer.close();
+  }
+}
+
+test("an honest answer is written", async () => {
+  const { taken, dir } = await take([
+    entry("d", ""),
+    entry("f", "a"),
+    data("x"),
+    fileEnd,
+    entry("l", "b", "/etc"),
+    end,
+  ]);
+  expect(taken).toMatchObject({ files: 1, directories: 1, symlinks: 1, bytes: 1 });
+  expect(readdirSync(path.join(dir, "inner/out"))).toEqual(["a", "b"]);
+});
+
+test.each([
+  ["a path with ..", [entry("d", ""), entry("f", "../../escaped"), data("x"), fileEnd, end]],
+  ["an absolute path", [entry("d", ""), entry("f", "/escaped"), fileEnd, end]],
+  ["a path with an empty name", [entry("d", ""), entry("f", "a//b"), fileEnd, end]],
+  ["a path with a NUL", [entry("d", ""), entry("f", "a\0b"), fileEnd, end]],
+  [
+    "a file below a symlink",
+    [entry("d", ""), entry("l", "s", ".."), entry("f", "s/escaped"), data("x"), fileEnd, end],
+  ],
+  [
+    "a directory in the place of a symlink",
+    [entry("d", ""), entry("l", "s", "../.."), entry("d", "s"), entry("f", "s/escaped"), fileEnd, end],
+  ],
+  ["a file before its directory", [entry("f", "a/b"), fileEnd, end]],
+  ["bytes of no file", [entry("d", ""), data("x"), end]],
+  ["a file within another", [entry("d", ""), entry("f", "a"), entry("f", "b"), fileEnd, end]],
+  ["an entry of an unknown kind", [entry("x", ""), end]],
+  ["a frame of an unknown type", [frame("q"), end]],
+  ["a frame that is too long", [Buffer.from([0x65, 0xff, 0xff, 0xff, 0x7f])]],
+  ["a frame that is too short", [frame("e", new Payload().u8(0x66)), end]],
+  ["an end in the middle of a file", [entry("f", ""), data("x")]],
+  ["nothing", []],
+])("%s is refused, and nothing is made outside or left unfinished", async (_, frames) => {
+  const { error, dir } = await take(frames);
+  expect(error).toMatchObject({ code: expect.stringMatching(/^(RUNTIME_FAILED|LOCAL_IO)$/) });
+  expect(existsSync(path.join(dir, "escaped"))).toBe(false);
+});
+
+test.each([
+  ["entries", [entry("d", ""), ...Array.from({ length: 20 }, (_, i) => entry("d", `d${i}`))]],
+  ["bytes", [entry("f", ""), data("x".repeat(101))]],
+  ["depth", [entry("d", ""), entry("d", "a"), entry("d", "a/b"), entry("d", "a/b/c"), entry("d", "a/b/c/d")]],
+])("more %s than allowed are refused, whatever the container was asked for", async (_, frames) => {
+  expect((await take([...frames, end])).error).toMatchObject({ code: "LIMIT_EXCEEDED" });
+});
+
+test("of a device nothing is made", async () => {
+  const { taken } = await take([entry("o", ""), end]);
+  expect(taken).toMatchObject({ files: 0, skipped: [{ path: "" }] });
+});
