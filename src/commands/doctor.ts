@@ -128,12 +128,14 @@ export function examineRequest(
   options: ExamineCommandOptions,
   context: CommandContext,
 ): ExamineImageOptions {
+  // Of the same name: what root may do in a container. It decides nothing here.
+  const { profile: _, ...container } = options;
   const {
-    runtime: _,
-    network: __,
+    runtime: __,
+    network: ___,
     ...start
   } = containerRequest(args, {
-    ...options,
+    ...container,
     runtime: "runc",
     network: "host",
   });
@@ -155,7 +157,7 @@ export function examineSettings(options: ExamineCommandOptions, context: Command
     ...(options.dir ? { directories: options.dir } : {}),
     ...(options.inject ? { injected: options.inject } : {}),
     ...(options.require ? { tools: options.require } : {}),
-    ...(options.profile ? { profile: options.profile } : {}),
+    ...(options.profile ? { toolProfile: options.profile } : {}),
     ...(options.platform ? { platform: options.platform } : {}),
     ...(options.source ? { source: options.source } : {}),
     ...(options.fetchBytesMax === undefined ? {} : { fetchBytesMax: options.fetchBytesMax }),

@@ -47,7 +47,7 @@ export interface ExaminedStart {
   readonly injected?: readonly InjectedPath[];
   /** Programs that must be there besides what is started. */
   readonly tools?: readonly string[];
-  readonly profile?: ToolProfile;
+  readonly toolProfile?: ToolProfile;
   /** Libraries and versions of symbols too: the head of each library is read. */
   readonly deps?: boolean;
 }

@@ -43,8 +43,8 @@ export const toolChecks: readonly Check[] = [
 ];
 
 async function tools(subject: Subject): Promise<Finding[]> {
-  const { profile, tools: required = [] } = subject.start;
-  const names = [...new Set([...(profile ? toolProfiles[profile] : []), ...required])];
+  const { toolProfile, tools: required = [] } = subject.start;
+  const names = [...new Set([...(toolProfile ? toolProfiles[toolProfile] : []), ...required])];
   const findings: Finding[] = [];
   const present: string[] = [];
   for (const name of names) {
@@ -57,7 +57,7 @@ async function tools(subject: Subject): Promise<Finding[]> {
 
 async function toolProblems(subject: Subject, name: ByteString): Promise<Finding[]> {
   const steps = await startPrograms(subject.programs, subject.commandOf([name]), { libraries: false });
-  const asked = subject.start.profile ? ` (for --profile ${subject.start.profile})` : "";
+  const asked = subject.start.toolProfile ? ` (for --profile ${subject.start.toolProfile})` : "";
   const missing = steps[0]?.kind === "missing" && steps[0].why !== "EACCES";
   if (missing)
     return [

@@ -132,7 +132,7 @@ function temporaryFiles(subject: Subject): Finding[] {
 
 /** A failure only for who is going to write there. */
 function denied(subject: Subject, path: string, detail: string, fix: string): Finding {
-  const { profile } = subject.start;
+  const { toolProfile } = subject.start;
   return profile && writingProfiles.includes(profile)
     ? fail(path, `${detail}, and --profile ${profile} does`, fix)
     : warn(path, detail, fix);

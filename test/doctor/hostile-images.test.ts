@@ -36,7 +36,7 @@ describe("a hostile image", () => {
     });
     const found = await all.examine({
       deps: true,
-      profile: "github-actions",
+      toolProfile: "github-actions",
       directories: [{ path: "/root/x" }],
     });
     expect(failed(found)).toEqual(expect.arrayContaining(["directory", "mount", "entrypoint", "tool"]));

@@ -44,7 +44,7 @@ describe("what the doctor says of tools", () => {
   it("each that a profile or the caller wants and the image lacks is a failure; those there are listed", async () => {
     const fixture = await makeFixture(busyboxTree("sh", "cat", "env"), sh);
     expect(await fixture.check("tool")).toEqual([]);
-    const found = await fixture.check("tool", { profile: "github-actions", tools: ["cat", "git"] });
+    const found = await fixture.check("tool", { toolProfile: "github-actions", tools: ["cat", "git"] });
     expect(found.map(({ status, path, detail }) => [status, path ?? detail])).toEqual([
       ["fail", "tar"],
       ["fail", "find"],
@@ -98,7 +98,7 @@ describe("what the doctor says of directories for a user", () => {
       { status: "warn", path: "/tmp", detail: expect.stringMatching(/mode 0755, owner 0:0, not 1777/) },
     ]);
     expect(await fixture.check("tmp")).toMatchObject([{ status: "warn", path: "/tmp" }]);
-    expect(await fixture.check("tmp", { profile: "upload" })).toMatchObject([{ status: "fail" }]);
+    expect(await fixture.check("tmp", { toolProfile: "upload" })).toMatchObject([{ status: "fail" }]);
     expect((await fixture.run(...touch("/tmp"))).stderr).toMatch(/\/tmp\/x: Permission denied/);
     // runc gives a tmpfs the mode of the directory that it covers.
     const tmpfs = [{ destination: "/tmp", type: "tmpfs", source: "tmpfs", options: ["mode=1777"] }];
@@ -292,7 +292,7 @@ describe("ordinary images", () => {
   it("Debian with Python: no failure, whatever is asked", async () => {
     const image = `oci:${await debianLayout()}:debian`;
     const settings = { cacheDir: await makeTempDir("doctor-debian") };
-    const examination = await examineImage({ image, settings, deps: true, profile: "github-actions" });
+    const examination = await examineImage({ image, settings, deps: true, toolProfile: "github-actions" });
     expectNoFailure(examination);
     expect(examination.checks.find(({ id }) => id === "libraries")).toMatchObject({ status: "ok" });
     expect(examination.checks.find(({ id }) => id === "first-exec")?.detail).toMatch(
