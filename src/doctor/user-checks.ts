@@ -133,7 +133,7 @@ function temporaryFiles(subject: Subject): Finding[] {
 /** A failure only for who is going to write there. */
 function denied(subject: Subject, path: string, detail: string, fix: string): Finding {
   const { toolProfile } = subject.start;
-  return profile && writingProfiles.includes(profile)
-    ? fail(path, `${detail}, and --profile ${profile} does`, fix)
+  return toolProfile && writingProfiles.includes(toolProfile)
+    ? fail(path, `${detail}, and --profile ${toolProfile} does`, fix)
     : warn(path, detail, fix);
 }

@@ -83,7 +83,7 @@ describe("skim run", () => {
 
   it("exits as the process does, and leaves nothing", async () => {
     expect((await host.run(sh("exit 7"))).code).toBe(7);
-    const child = host.start(["run", "--id", "ended", archive, "--", "sh", "-c", "echo ready; sleep 1000"]);
+    const child = host.start(["run", "--id", "ended", archive, "--", "sh", "-c", "echo ready; sleep 98765"]);
     await once(child.stdout!, "data");
     const result = resultOf(child);
     await exec("runc", ["--root", path.join(host.runDir, "runc"), "kill", "ended", "KILL"]);
@@ -122,7 +122,7 @@ describe("skim run", () => {
   });
 
   it("cleans up after it was killed: the container ends, and mounts, records and directories go", async () => {
-    const child = host.start(["run", "--id", "killed", archive, "--", "sh", "-c", "echo ready; sleep 1000"]);
+    const child = host.start(["run", "--id", "killed", archive, "--", "sh", "-c", "echo ready; sleep 98765"]);
     await once(child.stdout!, "data");
     const [mounted] = await host.json<{ pid: number }[]>(["ps"]);
     const gone = new Promise((resolve) => child.once("exit", resolve));
@@ -131,7 +131,7 @@ describe("skim run", () => {
     // The server goes last of all: when it is gone, so is the rest.
     await processEnd(mounted!.pid);
     await expect.poll(() => host.leftovers(), { timeout: 20_000 }).toEqual([]);
-    expect(await containerProcesses("sleep 1000")).toEqual([]);
+    expect(await containerProcesses("sleep 98765")).toEqual([]);
   });
 
   it("says so when its mount server has died, and cleans up when the container ends", async () => {
