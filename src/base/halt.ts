@@ -11,7 +11,6 @@ export const haltingPoints = [
   "upper-made",
   "upper-seeded",
   "overlay-mounted",
-  "overlay-recorded",
   "rootfs-completed",
   "overlay-unmounted",
   "overlay-undone",

@@ -113,6 +113,13 @@ export const settingsTable = {
     environment: "SKIM_MOUNT_QUEUE_MAX",
     meaning: "Mounts that may be under way in a daemon at once; more are refused with BUSY.",
   },
+  watchdogMs: {
+    // What a server says each tenth of it costs nothing; what is shorter kills one that only waits for a busy processor.
+    schema: fromText(z.number().int().min(1_000)).default(20_000),
+    environment: "SKIM_WATCHDOG_MS",
+    meaning:
+      "A daemon's server that has not been heard of for so long hangs: it is killed, and another one started.",
+  },
   insecureRegistries: {
     schema: z
       .preprocess(

@@ -1,15 +1,18 @@
 /**
- * A host's daemon, as a caller in TypeScript sees it: the routes of api.ts as functions. What fails throws the SkimError that the daemon answered with.
+ * A host's daemon, as a caller in TypeScript sees it: the routes of api.ts as functions. What fails throws the SkimError that the daemon answered with. What can be asked
+ * twice is asked again where the daemon dies meanwhile; nothing else is.
  *
  *     const daemon = await DaemonClient.find("/run/skim");
  *     const rootfs = await daemon?.createRootfs({ id: "job-1", image: "docker.io/library/debian:12" });
  */
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { type IncomingMessage, request } from "node:http";
 import { text } from "node:stream/consumers";
 import { type ErrorCode, errorTable, isSkimError, SkimError, systemErrorCode } from "../base/errors.js";
 import type { Presence } from "../content/background-fill.js";
+import { holderLives } from "../holder/open-keeper.js";
 import type { ServerStart } from "../mount/mount-observation.js";
 import type { MountStats } from "../mount/serve-image.js";
 import type { ImageProfiles } from "../profile/start-profile.js";
@@ -31,6 +34,9 @@ const healthTimeoutMs = 10_000;
 /** How often it is looked for meanwhile. */
 const lookAgainMs = 50;
 
+/** A request that so many servers have died under is not sent to another one: it may be the reason. */
+const deathsMax = 20;
+
 type Method = "GET" | "POST" | "DELETE";
 type Query = Readonly<Record<string, string | boolean | number | undefined>>;
 
@@ -46,14 +52,19 @@ export class DaemonClient {
     return new DaemonClient(`${runDir}/daemon.sock`);
   }
 
-  /** Undefined where no daemon answers. */
+  /** Undefined where no daemon answers. One that has died and whose mounts are kept for the next is waited for a while. */
   static async find(runDir: string): Promise<{ client: DaemonClient; health: HealthAnswer } | undefined> {
     const client = DaemonClient.at(runDir);
-    try {
-      return { client, health: await client.health() };
-    } catch (error) {
-      if (isGone(error)) return undefined;
-      throw error;
+    const endsAt = performance.now() + backWithinMs;
+    for (;;) {
+      try {
+        return { client, health: await client.health() };
+      } catch (error) {
+        if (!isGone(error)) throw error;
+      }
+      if (!existsSync(`${runDir}/holder.sock`) || performance.now() > endsAt || !holderLives(runDir))
+        return undefined;
+      await lookAgain();
     }
   }
 
@@ -67,7 +78,7 @@ export class DaemonClient {
   }
 
   async list(kind?: "image" | "mount" | "rootfs"): Promise<ListedAnswer[]> {
-    return await this.#call("GET", "/v1/mounts", { kind });
+    return await this.#retried(() => this.#call("GET", "/v1/mounts", { kind }));
   }
 
   /** Where the daemon dies meanwhile, the next one is asked again. */
@@ -98,7 +109,7 @@ export class DaemonClient {
   }
 
   async stats(id: string): Promise<MountStats> {
-    return await this.#call("GET", `/v1/mounts/${id}/stats`);
+    return await this.#retried(() => this.#call("GET", `/v1/mounts/${id}/stats`));
   }
 
   /** Marks and waits of the last start on the image of a mount. */
@@ -108,8 +119,10 @@ export class DaemonClient {
 
   /** Lines of JSON, each with its newline. */
   async logs(id: string, lines?: number): Promise<string> {
-    const answer = await this.#send("GET", `/v1/mounts/${id}/logs`, { lines });
-    return await text(await accepted(answer, [200]));
+    return await this.#retried(async () => {
+      const answer = await this.#send("GET", `/v1/mounts/${id}/logs`, { lines });
+      return await text(await accepted(answer, [200]));
+    });
   }
 
   /** Fetches all of an image. `onProgress`: compressed bytes that have come of a layer. */
@@ -133,12 +146,12 @@ export class DaemonClient {
   }
 
   async profiles(id: string): Promise<ImageProfiles> {
-    return await this.#call("GET", `/v1/profiles/${id}`);
+    return await this.#retried(() => this.#call("GET", `/v1/profiles/${id}`));
   }
 
   /** What killed processes have left; `remove` and `all` as `skim gc` has them. */
   async leftovers(options: { remove?: boolean; all?: boolean } = {}): Promise<LeftoversAnswer> {
-    return await this.#call("POST", "/v1/gc", options);
+    return await this.#retried(() => this.#call("POST", "/v1/gc", options));
   }
 
   async drain(): Promise<HealthAnswer> {
@@ -205,20 +218,26 @@ export class DaemonClient {
   }
 
   async #retried<T>(work: () => Promise<T>): Promise<T> {
-    const endsAt = performance.now() + backWithinMs;
-    for (;;) {
+    let endsAt = performance.now() + backWithinMs;
+    for (let deaths = 0; ; ) {
       try {
         return await work();
       } catch (error) {
         if (!isGone(error)) throw error;
+        // There was one that took the request, so another will come.
+        if (isDeath(error) && ++deaths < deathsMax) endsAt = performance.now() + backWithinMs;
         if (performance.now() > endsAt)
           throw new SkimError("LOCAL_IO", `the daemon at ${this.#socket} does not answer any more`, {
             cause: error,
           });
-        await new Promise((resolve) => setTimeout(resolve, lookAgainMs));
+        await lookAgain();
       }
     }
   }
+}
+
+function lookAgain(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, lookAgainMs));
 }
 
 /** The same for every attempt: a request whose answer was lost replaces what it made. */
@@ -239,5 +258,10 @@ function errorOf({ code, message }: Record<string, unknown>): SkimError {
 
 /** Nobody listens, or whoever listened has died. */
 function isGone(error: unknown): boolean {
-  return ["ENOENT", "ECONNREFUSED", "ECONNRESET", "EPIPE"].includes(systemErrorCode(error) ?? "");
+  return ["ENOENT", "ECONNREFUSED"].includes(systemErrorCode(error) ?? "") || isDeath(error);
+}
+
+/** Whoever listened has died. */
+function isDeath(error: unknown): boolean {
+  return ["ECONNRESET", "EPIPE"].includes(systemErrorCode(error) ?? "");
 }

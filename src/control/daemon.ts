@@ -4,6 +4,7 @@
  * It may die at any time. Its /dev/fuse descriptors are kept by another process (src/holder), what it has mounted is in records, and the next one goes on from there: first it
  * serves what was served before, for readers wait; then it removes what its predecessor was in the middle of; then it takes requests.
  */
+import { closeSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { describeError, errorTable, SkimError } from "../base/errors.js";
 import type { Logger } from "../base/logger.js";
@@ -39,8 +40,6 @@ import { Watchdog } from "./watchdog.js";
 const letGoLimitMs = 2_000;
 /** For requests to mount that are under way when the daemon is to end; what is not done by then is undone by the next one. */
 const pendingLimitMs = 5_000;
-/** A server that has not said anything for so long hangs, and is killed by who keeps its connections. */
-const watchdogMs = 20_000;
 /** What has been left is mostly gone by then. */
 const cleanUpLimitMs = 10_000;
 /** Beyond the deadline of a read: answers that were due by then have come, or will not. */
@@ -90,7 +89,7 @@ export class Daemon {
         logger,
         logFile: options.logs.file,
         environment: process.env,
-        watchdogMs,
+        watchdogMs: settings.watchdogMs,
       });
       const mounter = Mounter.start();
       undo.defer(() => mounter.close());
@@ -259,7 +258,7 @@ export class Daemon {
 
   /** What killed processes have left; with `remove` it is removed, with `all` also what may be somebody's work. */
   async cleanUp(how: { readonly remove: boolean; readonly all: boolean }): Promise<LeftoversAnswer> {
-    return await cleanUp(
+    const found = await cleanUp(
       {
         settings: this.#options.settings,
         native: this.#native,
@@ -267,6 +266,9 @@ export class Daemon {
       },
       how,
     );
+    if (how.remove)
+      for (const { name, kept } of found) if (kept === undefined) this.images.leaveEverything(name);
+    return found;
   }
 
   /** Unmounts everything and ends. Throws IN_USE while something stands on an image, unless forced: then its users lose it. */
@@ -311,6 +313,7 @@ export class Daemon {
           );
           if (image) return this.logger.info({ mount: id, users: users.length }, "served again");
           // Its mount was not done when the server before died: nobody has used it.
+          closeSync(connection.descriptor);
         } catch (error) {
           // Better an error for its readers than to let them wait for ever.
           this.logger.error(
@@ -327,6 +330,7 @@ export class Daemon {
 
   async #cleanUpAfterPredecessors(): Promise<void> {
     try {
+      await this.#records.removeHalfWritten();
       for (const { kind, name, why, kept } of await this.cleanUp({ remove: true, all: false }))
         this.logger.warn({ kind, name, why, ...(kept ? { kept } : {}) }, kept ? "left alone" : "removed");
     } catch (error) {
@@ -344,7 +348,7 @@ export class Daemon {
       images: this.images,
       records: this.#records,
       logger: this.logger,
-      watchdogMs,
+      watchdogMs: this.#options.settings.watchdogMs,
       wedgedMs: this.#options.settings.readDeadlineMs + wedgedExtraMs,
       restart: () => process.exit(errorTable.INTERNAL.exitCode),
     });

@@ -39,6 +39,19 @@ export async function sharedImageId(image: NamedImage, cacheDir: string): Promis
   return `image-${createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 16)}`;
 }
 
+/**
+ * The id of the `attempt`th mount, from 1, for those who share `id`: where a dead one cannot be taken away, because a container still stands on it, the next one has
+ * another name.
+ */
+export function mountIdOf(id: string, attempt: number): string {
+  return attempt === 1 ? id : `${id}-${attempt}`;
+}
+
+/** What mountIdOf was given. */
+export function sharedIdOf(mountId: string): string {
+  return mountId.split("-").slice(0, 2).join("-");
+}
+
 /** What of `access` is other than what this process does anyway: who says the same by other words shares a mount with who says nothing. */
 export function ownAccess(access: RegistryAccess, settings: Settings): RegistryAccess {
   const { insecureRegistries, mirrors, environment } = access;

@@ -72,10 +72,17 @@ async function findLeftovers(options: LeftoverOptions): Promise<Leftover[]> {
     if (ids.has(path.basename(directory))) continue;
     if (options.held.has(path.basename(directory))) continue;
     if (table.some(({ mountpoint }) => `${mountpoint}/`.startsWith(`${directory}/`))) continue;
+    const isWritable = path.dirname(directory) === path.join(cacheDir, "rootfs");
+    // Another run directory may share the cache: its layers are none of ours.
+    const inUseBy = isWritable ? await layerUsers(directory) : [];
+    // Kept on purpose, or all that a reboot has left of somebody's work.
+    const isWork = isWritable && (await holdsChanges(directory));
     found.push({
       kind: "directory",
       name: directory,
       why: "no rootfs, image or bundle of this name is recorded",
+      ...(inUseBy.length > 0 ? { inUseBy } : {}),
+      ...(isWork ? { keeps: "it holds what was written in a rootfs; remove it when nobody needs it" } : {}),
       remove: () => rm(directory, { recursive: true, force: true }),
     });
   }
@@ -97,17 +104,22 @@ export async function cleanUp(
   options: LeftoverOptions,
   how: { readonly remove: boolean; readonly all: boolean },
 ): Promise<LeftoversAnswer> {
-  const leftovers = await findLeftovers(options);
   if (!how.remove)
-    return leftovers.map(({ kind, name, why, keeps, inUseBy }) => ({
+    return (await findLeftovers(options)).map(({ kind, name, why, keeps, inUseBy }) => ({
       ...{ kind, name, why },
       ...(inUseBy?.length ? { kept: `in use by ${inUseBy.join(", ")}` } : keeps ? { kept: keeps } : {}),
     }));
-  const { removed, kept } = await removeLeftovers(leftovers, how);
-  return [
-    ...removed.map(({ kind, name, why }) => ({ kind, name, why })),
-    ...kept.map(({ leftover: { kind, name, why }, why: reason }) => ({ kind, name, why, kept: reason })),
-  ];
+  const answer: LeftoversAnswer = [];
+  for (;;) {
+    const { removed, kept } = await removeLeftovers(await findLeftovers(options), how);
+    answer.push(...removed.map(({ kind, name, why }) => ({ kind, name, why })));
+    // What only a leftover has used goes in the next round.
+    if (removed.length > 0 && kept.length > 0) continue;
+    answer.push(
+      ...kept.map(({ leftover: { kind, name, why }, why: reason }) => ({ kind, name, why, kept: reason })),
+    );
+    return answer;
+  }
 }
 
 /** Removes what nobody uses. `all`: also what may be the only copy of somebody's work. Resolves to what is left, with the reason. */
@@ -202,16 +214,26 @@ function nameOf({ id, kind }: MountRecord): Pick<Leftover, "kind" | "name"> {
 
 async function usersOf(record: MountRecord): Promise<string[]> {
   const overlay = record.overlay as OverlayMount | undefined;
-  const mounts = [record.lower, ...(overlay ? [overlay.merged] : [])].flatMap(
-    (place) => findMount(place) ?? [],
-  );
-  const holders = mounts.flatMap((mount) => findMountHolders(mount));
+  // Of what is below an overlay the overlay itself is a user.
+  const mount = findMount(overlay?.merged ?? record.lower);
+  const holders = mount ? findMountHolders(mount) : [];
   const elsewhere = overlay ? findOverlayHolders(overlay.upper) : [];
   return [
     ...holders,
     ...elsewhere
       .filter(({ mountpoint }) => mountpoint !== overlay?.merged)
       .map(({ pid, name }) => `process ${pid} (${name})`),
+  ];
+}
+
+/** Who has a writable layer in `directory`: overlays here and in other mount namespaces, and whoever is just making one. */
+async function layerUsers(directory: string): Promise<string[]> {
+  const upper = path.join(directory, "upper");
+  const here = overlaysIn().filter((overlay) => overlay.upper === upper);
+  const elsewhere = await findOverlayHolders(upper);
+  return [
+    ...here.map(({ mountpoint }) => `the overlay at ${mountpoint}`),
+    ...elsewhere.map(({ pid, name }) => `process ${pid} (${name})`),
   ];
 }
 

@@ -10,9 +10,10 @@ import type { Logger } from "../base/logger.js";
 import { Semaphore } from "../base/semaphore.js";
 import type { Settings } from "../base/settings.js";
 import { UndoStack } from "../base/undo-stack.js";
+import { checkMountpoint, refuseMounted } from "../fuse/mountpoint.js";
 import type { Platform } from "../image/platform.js";
 import type { FetchAheadOptions } from "../mount/fetch-ahead.js";
-import { newRecord, resolveMountpoint } from "../mount/mount-image.js";
+import { newRecord } from "../mount/mount-image.js";
 import { type MountRecord, type MountRecords, requireMountId } from "../mount/mount-record.js";
 import type { ProcessIdentity } from "../mount/process-identity.js";
 import { isRunning } from "../mount/process-identity.js";
@@ -116,10 +117,13 @@ export class RootfsLifecycle {
       haltAt("record-created");
 
       await mkdir(path.join(settings.runDir, "rootfs", record.id), { recursive: true, mode: 0o700 });
-      const overlay = await stackRootfs(record, image.served.archive, overlayNative, {
-        ...rootfsOptions(request, image),
-        logger: logger.child({ mount: record.id }),
-      });
+      // Of two that want the same place, one finds the other's mount there.
+      const overlay = await this.#locks.run(record.merged!, () =>
+        stackRootfs(record, image.served.archive, overlayNative, {
+          ...rootfsOptions(request, image),
+          logger: logger.child({ mount: record.id }),
+        }),
+      );
       record.overlay = overlay;
       // That of a run goes with its owner.
       if (!request.owner) record.complete = true;
@@ -134,7 +138,7 @@ export class RootfsLifecycle {
   async createMount(request: DirectoryRequest): Promise<{ id: string; mountpoint: string; imageId: string }> {
     const { settings, records, overlayNative } = this.#options;
     return await this.#admit(request, async (undo, image) => {
-      const mountpoint = await resolveMountpoint(request.directory);
+      const mountpoint = await checkMountpoint(request.directory);
       const record: MountRecord = {
         ...newRecord({
           id: request.id,
@@ -149,16 +153,20 @@ export class RootfsLifecycle {
       await records.create(record);
       undo.defer(() => undoRecord(records, record, { force: true, native: overlayNative }));
       haltAt("record-created");
-      await overlayNative.mount(image.mountpoint, mountpoint, "", MS_BIND, "").catch((cause: unknown) => {
-        throw new SkimError(
-          "MOUNT_FAILED",
-          `cannot mount on ${mountpoint}: mount(2) says ${systemErrorCode(cause)}`,
-          { cause },
-        );
-      });
+      await this.#locks.run(mountpoint, () => this.#bind(image.mountpoint, refuseMounted(mountpoint)));
       record.complete = true;
       await records.update(record);
       return { id: record.id, mountpoint, imageId: image.id };
+    });
+  }
+
+  async #bind(from: string, mountpoint: string): Promise<void> {
+    await this.#options.overlayNative.mount(from, mountpoint, "", MS_BIND, "").catch((cause: unknown) => {
+      throw new SkimError(
+        "MOUNT_FAILED",
+        `cannot mount on ${mountpoint}: mount(2) says ${systemErrorCode(cause)}`,
+        { cause },
+      );
     });
   }
 

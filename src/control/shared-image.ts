@@ -7,7 +7,7 @@
  * The copy is what is served: whatever becomes of the file that the caller named, and of the cache directory, the next server finds the tree whose inode
  * numbers the kernel knows. It is on a tmpfs and takes about 0.6 % of the uncompressed image.
  */
-import { constants } from "node:fs";
+import { closeSync, constants } from "node:fs";
 import { copyFile, mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import type { TreeProof } from "../archive/archive.js";
@@ -119,14 +119,17 @@ export async function mountShared(
   });
 }
 
-/** Serves what the server before has served. Throws where that cannot be done: then its readers wait until the mount is given up. */
+/**
+ * Serves what the server before has served. Throws where that cannot be done: then its descriptor is closed, and its readers wait until the keeper lets go of its
+ * own.
+ */
 export async function adoptShared(
   held: HeldConnection,
   record: MountRecord,
   host: ImageHost,
 ): Promise<ServedShared> {
   const { settings, records, keeper } = host;
-  const note = JSON.parse(held.note) as Note;
+  const note = noteOf(held);
   const places = sharedPlaces(settings.runDir, held.id);
   const known = await readFile(proofFileOf(places), "utf8").then(JSON.parse, () => undefined);
   const served = await serve(
@@ -142,6 +145,16 @@ export async function adoptShared(
   return served;
 }
 
+function noteOf({ note, descriptor }: HeldConnection): Note {
+  try {
+    return JSON.parse(note) as Note;
+  } catch (error) {
+    closeSync(descriptor);
+    throw error;
+  }
+}
+
+/** The descriptor is the session's from here on, and closed where there comes to be none. */
 async function serve(
   id: string,
   note: Note,
@@ -154,6 +167,7 @@ async function serve(
   const marks = new StartMarks();
   marks.set("told");
   const log = logger.child({ mount: id });
+  let isHanded = false;
   return await serveImage({
     ...fetchAhead,
     id,
@@ -166,12 +180,14 @@ async function serve(
     shared,
     logger: log,
     marks,
-    connect: (image: ServedImage) =>
-      new NativeEngine().serve(
-        image,
-        { descriptor, mountpoint, ...(initResult ? { initResult } : {}) },
-        { logger: log },
-      ),
+    connect: (image: ServedImage) => {
+      isHanded = true;
+      const connection = { descriptor, mountpoint, ...(initResult ? { initResult } : {}) };
+      return new NativeEngine().serve(image, connection, { logger: log });
+    },
+  }).catch((error: unknown) => {
+    if (!isHanded) closeSync(descriptor);
+    throw error;
   });
 }
 

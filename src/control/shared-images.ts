@@ -8,7 +8,7 @@ import { describeError, isSkimError } from "../base/errors.js";
 import { SingleFlight } from "../base/single-flight.js";
 import type { HeldConnection } from "../holder/descriptor-keeper.js";
 import type { FetchAheadOptions } from "../mount/fetch-ahead.js";
-import { type NamedImage, sharedImageId } from "./image-request.js";
+import { mountIdOf, type NamedImage, sharedIdOf, sharedImageId } from "./image-request.js";
 import {
   adoptShared,
   type ImageHost,
@@ -26,7 +26,7 @@ export interface SharedImage {
   readonly since: number;
   /** Ids of the records that use it. */
   readonly users: Set<string>;
-  /** What its users have asked for to be fetched ahead; see FetchAhead.start. */
+  /** Until it is unmounted because nobody uses it. */
   idleTimer?: NodeJS.Timeout;
 }
 
@@ -74,11 +74,11 @@ export class SharedImages {
     fetchAhead: FetchAheadOptions,
     { signal, isRecorded = true }: JoinOptions = {},
   ): Promise<SharedImage> {
-    const id = await sharedImageId(named, this.#options.settings.cacheDir);
-    await this.#unmounting.get(id);
-    const there = this.#images.get(id);
+    const shared = await sharedImageId(named, this.#options.settings.cacheDir);
+    await this.#unmounting.get(shared);
+    const there = this.list().find(({ id }) => sharedIdOf(id) === shared);
     const image =
-      there ?? (await this.#mounting.run(id, () => this.#mount(id, named, fetchAhead, user), signal));
+      there ?? (await this.#mounting.run(shared, () => this.#mount(shared, named, fetchAhead, user), signal));
     image.users.add(user);
     this.#joinedMs.set(user, isRecorded ? performance.now() : Number.POSITIVE_INFINITY);
     clearTimeout(image.idleTimer);
@@ -90,13 +90,22 @@ export class SharedImages {
   }
 
   async #mount(
-    id: string,
+    shared: string,
     named: NamedImage,
     fetchAhead: FetchAheadOptions,
     user: string,
   ): Promise<SharedImage> {
+    const id = await this.#freeId(shared);
     const { served } = await mountShared(id, named, fetchAhead, this.#options);
     return this.#keep(id, served, [user]);
+  }
+
+  /** An id that no mount has, dead ones included. */
+  async #freeId(shared: string): Promise<string> {
+    for (let attempt = 1; ; attempt++) {
+      const id = mountIdOf(shared, attempt);
+      if (!(await this.#options.records.find(id))) return id;
+    }
   }
 
   /** Serves what was served by the server before. `users`: the records that have it as their `sharedImage`. */
@@ -122,6 +131,11 @@ export class SharedImages {
         const joinedMs = this.#joinedMs.get(user) ?? Number.NEGATIVE_INFINITY;
         if (!recorded.has(user) && now - joinedMs > recordedWithinMs) this.leave(id, user);
       }
+  }
+
+  /** `user` is gone, whatever it has used. */
+  leaveEverything(user: string): void {
+    for (const { id } of this.list()) this.leave(id, user);
   }
 
   /** Unmounts at once what nobody uses. Resolves to what was. */
@@ -173,7 +187,8 @@ export class SharedImages {
       () => {},
       () => {},
     );
-    this.#unmounting.set(id, settled);
+    const shared = sharedIdOf(id);
+    this.#unmounting.set(shared, settled);
     try {
       await done;
       this.#images.delete(id);
@@ -186,13 +201,13 @@ export class SharedImages {
       this.#unmountLater(image);
       return false;
     } finally {
-      this.#unmounting.delete(id);
+      this.#unmounting.delete(shared);
     }
   }
 
   /** The mount is gone. Where nobody here has unmounted it, somebody else has, or the connection was aborted. */
   async #ended(image: SharedImage): Promise<void> {
-    if (this.#closed || this.#unmounting.has(image.id)) return;
+    if (this.#closed || this.#unmounting.has(sharedIdOf(image.id))) return;
     this.#images.delete(image.id);
     const { logger, keeper, records } = this.#options;
     logger.warn(

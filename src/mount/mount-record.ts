@@ -47,6 +47,8 @@ const recordSchema = z.object({
   writableDirectory: z.string().optional(),
   /** The upper dir is the caller's, and stays. */
   upperGiven: z.boolean().optional(),
+  /** Where that is. */
+  upper: z.string().optional(),
   container: z.object({ runtime: z.enum(runtimeNames), id: z.string(), stateDir: z.string() }).optional(),
   bundle: z.string().optional(),
   /** Of the process that mounts it; see start-marks.ts. */

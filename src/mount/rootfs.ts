@@ -166,6 +166,7 @@ export function planRootfs(
     merged,
     writableDirectory: path.join(settings.cacheDir, "rootfs", options.id),
     upperGiven: options.upper !== undefined,
+    ...(options.upper === undefined ? {} : { upper: path.resolve(options.upper) }),
   };
 }
 

@@ -2,7 +2,7 @@
  * The way back from everything that has a record, from the record alone: container, overlay, server, directories, record. Each step is left
  * out when it is done already, so that a second call finishes what a first one, or a crash, could not.
  */
-import { rm, rmdir } from "node:fs/promises";
+import { realpath, rm, rmdir } from "node:fs/promises";
 import path from "node:path";
 import { describeError, SkimError, systemErrorCode } from "../base/errors.js";
 import { haltAt } from "../base/halt.js";
@@ -12,7 +12,7 @@ import { findMount } from "../fuse/mount-table.js";
 import { MNT_DETACH, UMOUNT_NOFOLLOW } from "../fuse/umount-flags.js";
 import { loadNative } from "../native/load.js";
 import type { OverlayBinding, OverlayMount } from "../overlay/overlay-mount.js";
-import { overlaysIn } from "../overlay/overlay-table.js";
+import { isInside, type OverlayEntry, overlaysIn } from "../overlay/overlay-table.js";
 import { unmountOverlay } from "../overlay/overlay-unmount.js";
 import { destroyContainer } from "../runtime/container-lifecycle.js";
 import { callControlSocket } from "./control-socket.js";
@@ -50,9 +50,12 @@ export async function undoRecord(
   } else if (record.merged && record.writableDirectory) {
     // What was mounted, and then there was no time to write it down: the overlay, and the tmpfs that holds its upper. What somebody else
     // has at the place where ours was to be stays.
-    const { merged, lower } = record;
-    const stacked = overlaysIn().some((entry) => entry.mountpoint === merged && entry.lower === lower);
-    if (stacked) await native.umount(merged, MNT_DETACH | UMOUNT_NOFOLLOW);
+    const { merged } = record;
+    // Others may have the same image below them, and want the same place.
+    const layers = await realpath(record.upper ?? record.writableDirectory).catch(() => undefined);
+    const isOurs = ({ mountpoint, upper }: OverlayEntry) =>
+      mountpoint === merged && upper !== undefined && layers !== undefined && isInside(upper, layers);
+    if (overlaysIn().some(isOurs)) await native.umount(merged, MNT_DETACH | UMOUNT_NOFOLLOW);
     const tmpfs = path.join(record.writableDirectory, "tmpfs");
     if (findMount(tmpfs)) await native.umount(tmpfs, MNT_DETACH | UMOUNT_NOFOLLOW);
   }
@@ -67,7 +70,10 @@ export async function undoRecord(
   }
   for (const directory of record.madeDirectories.toReversed()) await removeIfEmpty(directory);
   haltAt("directories-removed");
-  if (record.writableDirectory && !keepUpper) await removeAll(record.writableDirectory);
+  if (record.writableDirectory) {
+    if (!keepUpper) await removeAll(record.writableDirectory);
+    else if (record.upperGiven) await removeIfEmpty(record.writableDirectory);
+  }
   haltAt("upper-removed");
   await records.remove(record.id);
   haltAt("record-removed");

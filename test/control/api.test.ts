@@ -1,8 +1,6 @@
 import { execFile } from "node:child_process";
 import { mkdir, stat, symlink } from "node:fs/promises";
-import { request } from "node:http";
 import path from "node:path";
-import { text } from "node:stream/consumers";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { resolveSettings } from "../../src/base/settings.js";
@@ -31,28 +29,6 @@ describe("the daemon's API", () => {
   });
 
   afterAll(async () => await images.registry.close());
-
-  /** A request as anybody can send it. */
-  async function send(
-    method: string,
-    url: string,
-    body?: string | Buffer,
-    headers: Record<string, string> = {},
-  ) {
-    const sent = request({
-      socketPath: path.join(host.skim.runDir, "daemon.sock"),
-      ...{ method, path: url, agent: false },
-      headers: { ...(body === undefined ? {} : { "content-type": "application/json" }), ...headers },
-    });
-    const answered = new Promise<import("node:http").IncomingMessage>((resolve, reject) => {
-      sent.once("response", resolve);
-      sent.on("error", reject);
-    });
-    sent.end(body);
-    const answer = await answered;
-    const content = await text(answer);
-    return { status: answer.statusCode!, body: content.startsWith("{") ? JSON.parse(content) : content };
-  }
 
   it("takes an image by its name, indexes it, and gives a rootfs that can be used and undone", async () => {
     const rootfs = await host.client.createRootfs({ id: "job-1", image });
@@ -159,23 +135,23 @@ describe("the daemon's API", () => {
       ["DELETE", "/v1/health", undefined, 405, "USAGE", /GET/],
     ];
     for (const [method, url, body, status, code, message] of cases) {
-      const answer = await send(method, url, body);
+      const answer = await host.ask(method, url, body);
       expect(answer, `${method} ${url} ${body}`).toMatchObject({ status, body: { code } });
       expect(answer.body.message, `${method} ${url} ${body}`).toMatch(message);
     }
     expect(await host.client.list()).toEqual(await host.client.list("image"));
-    const notJson = await send("POST", "/v1/rootfs", rootfs({}), { "content-type": "text/plain" });
+    const notJson = await host.ask("POST", "/v1/rootfs", rootfs({}), { "content-type": "text/plain" });
     expect(notJson).toMatchObject({ status: 415, body: { code: "USAGE" } });
   });
 
   it("takes no body of more than a megabyte, and none of a length that nobody knows", async () => {
     const huge = Buffer.alloc(1_100_000, " ");
     const length = { "content-length": String(huge.length) };
-    expect(await send("POST", "/v1/rootfs", huge, length)).toMatchObject({
+    expect(await host.ask("POST", "/v1/rootfs", huge, length)).toMatchObject({
       status: 413,
       body: { code: "USAGE" },
     });
-    const pieces = await send("POST", "/v1/rootfs", huge, { "transfer-encoding": "chunked" });
+    const pieces = await host.ask("POST", "/v1/rootfs", huge, { "transfer-encoding": "chunked" });
     expect(pieces).toMatchObject({ status: 411, body: { code: "USAGE" } });
     expect(await host.client.ready()).toEqual({ ready: true });
   });

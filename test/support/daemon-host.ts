@@ -1,8 +1,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { type IncomingHttpHeaders, type IncomingMessage, request } from "node:http";
 import path from "node:path";
 import { createInterface } from "node:readline";
+import { text } from "node:stream/consumers";
 import { afterAll } from "vitest";
 import { DaemonClient } from "../../src/control/daemon-client.js";
 import { identifyProcess, type ProcessIdentity, processEnded } from "../../src/mount/process-identity.js";
@@ -79,7 +81,35 @@ export class DaemonHost {
 
   /** Undefined where nobody answers. */
   async health() {
-    return (await DaemonClient.find(this.skim.runDir))?.health;
+    return await this.client.health().catch(() => undefined);
+  }
+
+  /** One request as anybody can send it, without the client's repetitions. Resolves to the answer's status and body, parsed where it is JSON. */
+  async ask(
+    method: string,
+    url: string,
+    body?: string | Buffer | object,
+    headers: Record<string, string | number> = {},
+  ): Promise<{ status: number; headers: IncomingHttpHeaders; body: Record<string, unknown> }> {
+    const content =
+      body === undefined || typeof body === "string" || Buffer.isBuffer(body) ? body : JSON.stringify(body);
+    const sent = request({
+      socketPath: path.join(this.skim.runDir, "daemon.sock"),
+      ...{ method, path: url, agent: false },
+      headers: { ...(content === undefined ? {} : { "content-type": "application/json" }), ...headers },
+    });
+    const answered = new Promise<IncomingMessage>((resolve, reject) => {
+      sent.once("response", resolve);
+      sent.on("error", reject);
+    });
+    sent.end(content);
+    const answer = await answered;
+    const said = await text(answer);
+    return {
+      status: answer.statusCode!,
+      headers: answer.headers,
+      body: /^[[{]/.test(said) ? JSON.parse(said) : { said },
+    };
   }
 
   /** Of the server that answers. */
