@@ -5,6 +5,8 @@ import type { LogLevel } from "../base/logger.js";
 import type { Settings } from "../base/settings.js";
 import { Daemon } from "./daemon.js";
 import { DaemonLog } from "./daemon-log.js";
+import { MetricsPort } from "./metrics-port.js";
+import { parseTcpAddress, requireSocketPath, serveApi, type TcpAddress } from "./serve-api.js";
 
 /** Verifying and inflating for many mounts, and system calls of which some wait for a disk; the default are four. */
 const poolThreads = 16;
@@ -25,13 +27,25 @@ export async function runDaemon(options: RunDaemonOptions): Promise<void> {
   // Read when the pool is first used, which is below.
   process.env.UV_THREADPOOL_SIZE ??= String(poolThreads);
   const { settings, logLevel, restart } = options;
+  // Before there is anything that a mistake could take the place of.
+  const metricsAddress = options.metricsAddress ? parseTcpAddress(options.metricsAddress) : undefined;
+  requireSocketPath(settings.runDir);
   const logs = new DaemonLog(settings.runDir);
   const logger = logs.logger(logLevel);
   // What has been mounted is worth more than a clean end.
   process.on("unhandledRejection", (error) =>
     logger.error({ error: describeError(error) }, "unhandled rejection"),
   );
-  const daemon = await Daemon.start({
+  let daemon: Daemon | undefined;
+  let isAsked = false;
+  for (const signal of ["SIGTERM", "SIGINT"] as const)
+    process.on(signal, () => {
+      logger.info({ signal }, "ending; what is mounted waits for the next server");
+      isAsked = true;
+      void daemon?.stop();
+    });
+  process.on("SIGHUP", () => {});
+  daemon = await Daemon.start({
     settings,
     logger,
     logs,
@@ -46,28 +60,37 @@ export async function runDaemon(options: RunDaemonOptions): Promise<void> {
         }
       : undefined,
   });
+  try {
+    if (isAsked) await daemon.stop();
+    else await serve(daemon, options, metricsAddress);
+  } catch (error) {
+    await daemon.abandon();
+    throw error;
+  }
+  logs.close();
+}
+
+async function serve(
+  daemon: Daemon,
+  { settings, onReady }: RunDaemonOptions,
+  metricsAddress: TcpAddress | undefined,
+): Promise<void> {
+  const { logger } = daemon;
   // Loaded here: readers that wait for this server are served already.
-  const [{ createApi }, { serveApi, serveOverTcp }] = await Promise.all([
-    import("./api.js"),
-    import("./serve-api.js"),
-  ]);
+  const { createApi } = await import("./api.js");
   const api = createApi(daemon);
   const served = await serveApi(settings.runDir, api.fetch);
-  const metrics = options.metricsAddress
-    ? await serveOverTcp(options.metricsAddress, metricsOnly(api.fetch))
-    : undefined;
-  if (metrics) logger.info({ address: metrics.address }, "metrics are served over TCP");
-  for (const signal of ["SIGTERM", "SIGINT"] as const)
-    process.on(signal, () => {
-      logger.info({ signal }, "ending; what is mounted waits for the next server");
-      void daemon.stop();
-    });
-  process.on("SIGHUP", () => {});
-  daemon.ready();
-  options.onReady?.(daemon);
-  await daemon.ended;
-  await Promise.all([served.close(), metrics?.close()]);
-  logs.close();
+  const metrics = metricsAddress && new MetricsPort(metricsAddress, metricsOnly(api.fetch), logger);
+  try {
+    // Mounts are worth more than metrics: with mounts, it serves while its port is another's.
+    const listening = metrics?.listen({ forever: daemon.images.list().length > 0 });
+    if (daemon.images.list().length === 0) await listening;
+    daemon.ready();
+    onReady?.(daemon);
+    await daemon.ended;
+  } finally {
+    await Promise.all([served.close(), metrics?.close()]);
+  }
 }
 
 /** Nothing else is to be had over TCP. */

@@ -91,6 +91,12 @@ export class Daemon {
         environment: process.env,
         watchdogMs: settings.watchdogMs,
       });
+      let held: readonly HeldConnection[] | undefined;
+      let isStarted = false;
+      // Who cannot start, and has nobody waiting for him, is not to be started again and again.
+      undo.defer(async () => {
+        if (!isStarted && held?.length === 0) await keeper.leave({ all: true });
+      });
       const mounter = Mounter.start();
       undo.defer(() => mounter.close());
       const cache = openDiskCache(settings, logger);
@@ -98,10 +104,12 @@ export class Daemon {
       const daemon = new Daemon(options, { keeper, mounter, cache, undo });
       // Before all else: who keeps the connections must see that this server lives, however much there is to take over.
       daemon.#watch();
-      await daemon.#takeOver(await keeper.takeHeld());
+      held = await keeper.takeHeld();
+      await daemon.#takeOver(held);
       // Removing what somebody has written takes as long as it takes; requests need not wait for that.
       const cleaned = daemon.#cleanUpAfterPredecessors();
       await Promise.race([cleaned, after(cleanUpLimitMs)]);
+      isStarted = true;
       return daemon;
     });
   }
@@ -291,6 +299,11 @@ export class Daemon {
     return this.#stopping;
   }
 
+  /** It cannot serve. Where images are mounted, whoever keeps them tries again with another server; where none is, that one would fail as well, and nobody would see it. */
+  async abandon(): Promise<void> {
+    if (this.images.list().length === 0) await this.stop();
+  }
+
   async #letGo(): Promise<void> {
     this.rootfs.drain();
     await this.rootfs.settled(pendingLimitMs);
@@ -339,10 +352,7 @@ export class Daemon {
   }
 
   #watch(): void {
-    void this.#keeper.takenOver.then(() => {
-      this.logger.info("another server takes over");
-      return this.stop();
-    });
+    void this.#keeper.takenOver.then(() => this.stop());
     const watchdog = new Watchdog({
       keeper: this.#keeper,
       images: this.images,

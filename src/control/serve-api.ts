@@ -10,16 +10,32 @@ export function daemonSocket(runDir: string): string {
   return path.join(runDir, "daemon.sock");
 }
 
+/** sun_path of unix(7), without its NUL. A longer path is cut by libuv, and the socket would be somewhere else. */
+const socketPathBytesMax = 107;
+/** A pid behind the name, while the socket of a server before is there. */
+const besideBytes = 8;
+
+/** Throws USAGE where the socket would have too long a path. */
+export function requireSocketPath(runDir: string): void {
+  const bytes = Buffer.byteLength(daemonSocket(runDir)) + besideBytes;
+  if (bytes > socketPathBytesMax)
+    throw new SkimError(
+      "USAGE",
+      `the run directory ${runDir} has too long a path for a socket in it: ${bytes - socketPathBytesMax} bytes too many; choose a shorter one (--run-dir)`,
+    );
+}
+
 export interface ServedApi {
   /** Takes no more requests, and waits for the answers to those that have come. */
   close(): Promise<void>;
 }
 
-type Fetch = (request: Request) => Response | Promise<Response>;
+export type Fetch = (request: Request) => Response | Promise<Response>;
 
-/** Serves at `<runDir>/daemon.sock`, in the place of a server before: nobody finds no socket in between. Throws LOCAL_IO. */
+/** Serves at `<runDir>/daemon.sock`, in the place of a server before: nobody finds no socket in between. Throws LOCAL_IO, and USAGE for too long a path. */
 export async function serveApi(runDir: string, fetch: Fetch): Promise<ServedApi> {
   const socket = daemonSocket(runDir);
+  requireSocketPath(runDir);
   const beside = `${socket}.${process.pid}`;
   const server = createServer(getRequestListener(fetch, { overrideGlobalObjects: false }));
   // Indexing an image takes as long as it takes.
@@ -31,13 +47,7 @@ export async function serveApi(runDir: string, fetch: Fetch): Promise<ServedApi>
     await once(server, "listening");
     await rename(beside, socket);
   } catch (cause) {
-    throw new SkimError(
-      "LOCAL_IO",
-      `cannot listen on ${socket} (${beside.length} characters of at most 107)`,
-      {
-        cause,
-      },
-    );
+    throw new SkimError("LOCAL_IO", `cannot listen on ${socket}`, { cause });
   } finally {
     process.umask(mask);
   }
@@ -51,20 +61,33 @@ export async function serveApi(runDir: string, fetch: Fetch): Promise<ServedApi>
   };
 }
 
-/** Serves on `host:port`, over TCP. Throws USAGE for another form, LOCAL_IO where that is taken. Resolves to where it listens. */
-export async function serveOverTcp(
-  address: string,
-  fetch: Fetch,
-): Promise<ServedApi & { readonly address: string }> {
+export interface TcpAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** HOST:PORT; an address of IPv6 is in brackets. Throws USAGE for another form. */
+export function parseTcpAddress(address: string): TcpAddress {
   const [, host, port] = /^\[?([^\]]*?)\]?:(\d+)$/.exec(address) ?? [];
-  if (!host || !port)
+  if (!host || !port || Number(port) > portMax)
     throw new SkimError(
       "USAGE",
       `address ${address} cannot be used: the form is HOST:PORT, e.g. 127.0.0.1:9464`,
     );
+  return { host, port: Number(port) };
+}
+
+const portMax = 65_535;
+
+/** Serves on `host:port`, over TCP. Throws LOCAL_IO where that is taken. Resolves to where it listens. */
+export async function serveOverTcp(
+  { host, port }: TcpAddress,
+  fetch: Fetch,
+): Promise<ServedApi & { readonly address: string }> {
+  const address = `${host}:${port}`;
   const server = createServer(getRequestListener(fetch, { overrideGlobalObjects: false }));
   try {
-    server.listen({ host, port: Number(port) });
+    server.listen({ host, port });
     await once(server, "listening");
   } catch (cause) {
     throw new SkimError("LOCAL_IO", `cannot listen on ${address}`, { cause });

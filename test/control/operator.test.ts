@@ -1,0 +1,74 @@
+import { execFile } from "node:child_process";
+import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import path from "node:path";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { DaemonHost, eventually } from "../support/daemon-host.js";
+import { makeTempDir } from "../support/temp-dir.js";
+import { type ControlImages, startControlImages } from "./control-images.js";
+
+const exec = promisify(execFile);
+
+/** What somebody meets who runs a host: mistakes in a command line, a full disk, what others have left. */
+describe("a daemon in the hands of an operator", () => {
+  let dir: string;
+  let images: ControlImages;
+  let image: string;
+
+  beforeAll(async () => {
+    dir = await makeTempDir("operator");
+    images = await startControlImages(dir, { images: 2 });
+    image = images.names[0]!;
+  });
+
+  afterAll(async () => await images.registry.close());
+
+  describe("a start that comes to nothing", () => {
+    it("leaves nobody who tries it again and again", async () => {
+      const host = await DaemonHost.make();
+      const taken = `127.0.0.1:${images.registry.host.split(":")[1]}`;
+      const cases: [string[], RegExp, number][] = [
+        [["--metrics", "here"], /^skim: USAGE: .*HOST:PORT/m, 2],
+        [["--metrics", "127.0.0.1:70000"], /^skim: USAGE: .*HOST:PORT/m, 2],
+        [["--metrics", taken], /^skim: LOCAL_IO: cannot listen on .*EADDRINUSE/m, 12],
+      ];
+      for (const [args, complaint, code] of cases) {
+        const result = await host.skim.run(["daemon", ...args]);
+        expect(result.stderr).toMatch(complaint);
+        expect(result.code).toBe(code);
+        await eventually("its holder has ended", () => host.processes().length === 0);
+      }
+    });
+
+    it("says that the path of its run directory is too long for a socket, and makes none elsewhere", async () => {
+      const host = await DaemonHost.make();
+      const runDir = path.join(dir, "x".repeat(100 - dir.length));
+      const result = await host.skim.run(["daemon", "--run-dir", runDir]);
+      expect(result.stderr).toMatch(/^skim: USAGE: the run directory .* too long/m);
+      expect(result.code).toBe(2);
+      expect((await readdir(dir)).filter((name) => name.startsWith("x"))).toEqual([]);
+    });
+
+    it("serves what is mounted without metrics while their port is another's, and with them from then on", async () => {
+      const host = await DaemonHost.make();
+      await host.start();
+      const { merged } = await host.client.createRootfs({ id: "port", image });
+      const other = createServer();
+      await new Promise<void>((resolve) => other.listen(0, "127.0.0.1", resolve));
+      const { port } = other.address() as { port: number };
+      await host.start(["--metrics", `127.0.0.1:${port}`]);
+      expect((await exec("sha256sum", ["-c", "sums"], { cwd: merged })).stdout).toContain("files/0: OK");
+      await new Promise((resolve) => other.close(resolve));
+      const text = await eventually("metrics are served", async () =>
+        fetch(`http://127.0.0.1:${port}/metrics`).then(
+          (answer) => answer.text(),
+          () => undefined,
+        ),
+      );
+      expect(text).toContain("skim_build_info");
+      await host.shutdown(true);
+      expect(await host.leftovers()).toEqual([]);
+    });
+  });
+});
