@@ -16,13 +16,13 @@ import { type MountRecord, MountRecords } from "../mount/mount-record.js";
 import { isRunning } from "../mount/process-identity.js";
 import { undoRecord } from "../mount/undo-record.js";
 import { findOverlayHolders } from "../overlay/overlay-holders.js";
-import type { OverlayBinding, OverlayMount } from "../overlay/overlay-mount.js";
-import { overlaysIn } from "../overlay/overlay-table.js";
+import { type OverlayBinding, type OverlayMount, workDirectoryOf } from "../overlay/overlay-mount.js";
+import { isInside, overlaysIn } from "../overlay/overlay-table.js";
 import { unmountOverlay } from "../overlay/overlay-unmount.js";
 import type { LeftoversAnswer } from "./api-schemas.js";
 import { holdsChanges } from "./upper-changes.js";
 
-export type LeftoverKind = "rootfs" | "mount" | "image" | "overlay" | "directory" | "file";
+export type LeftoverKind = "rootfs" | "mount" | "image" | "overlay" | "directory" | "file" | "record";
 
 export interface Leftover {
   readonly kind: LeftoverKind;
@@ -50,8 +50,8 @@ async function findLeftovers(options: LeftoverOptions): Promise<Leftover[]> {
   const { runDir, cacheDir } = options.settings;
   // Directories and mounts before records: one that is seen here and has no record then has lost it.
   const table = readMountTable();
+  const uppers = await namesIn([path.join(cacheDir, "rootfs")]);
   const directories = await namesIn([
-    path.join(cacheDir, "rootfs"),
     path.join(runDir, "rootfs"),
     path.join(runDir, "images"),
     path.join(runDir, "bundles"),
@@ -59,6 +59,7 @@ async function findLeftovers(options: LeftoverOptions): Promise<Leftover[]> {
   const files = await namesIn([path.join(runDir, "mounts"), path.join(runDir, "logs")]);
   const records = new MountRecords(runDir);
   const recorded = await records.list();
+  const unreadable = await records.unreadable();
   const dead = new Set<string>();
   for (const record of recorded) if (await isDead(record, options, table)) dead.add(record.id);
   const found: Leftover[] = [];
@@ -66,23 +67,19 @@ async function findLeftovers(options: LeftoverOptions): Promise<Leftover[]> {
     const leftover = await ofRecord(record, dead, records, options);
     if (leftover) found.push(leftover);
   }
-  const ids = new Set(recorded.map(({ id }) => id));
+  const ids = new Set([...recorded.map(({ id }) => id), ...unreadable.keys()]);
+  for (const [id, file] of unreadable) found.push(ofUnreadable(id, file));
   found.push(...(await ofMounts(recorded, table, options)));
+  for (const directory of uppers)
+    if (!ids.has(path.basename(directory))) found.push(await ofUpper(directory, table));
   for (const directory of directories) {
     if (ids.has(path.basename(directory))) continue;
     if (options.held.has(path.basename(directory))) continue;
     if (table.some(({ mountpoint }) => `${mountpoint}/`.startsWith(`${directory}/`))) continue;
-    const isWritable = path.dirname(directory) === path.join(cacheDir, "rootfs");
-    // Another run directory may share the cache: its layers are none of ours.
-    const inUseBy = isWritable ? await layerUsers(directory) : [];
-    // Kept on purpose, or all that a reboot has left of somebody's work.
-    const isWork = isWritable && (await holdsChanges(directory));
     found.push({
       kind: "directory",
       name: directory,
       why: "no rootfs, image or bundle of this name is recorded",
-      ...(inUseBy.length > 0 ? { inUseBy } : {}),
-      ...(isWork ? { keeps: "it holds what was written in a rootfs; remove it when nobody needs it" } : {}),
       remove: () => rm(directory, { recursive: true, force: true }),
     });
   }
@@ -226,15 +223,50 @@ async function usersOf(record: MountRecord): Promise<string[]> {
   ];
 }
 
-/** Who has a writable layer in `directory`: overlays here and in other mount namespaces, and whoever is just making one. */
-async function layerUsers(directory: string): Promise<string[]> {
+/** What some other version has written, or no version: what it names, nobody here can tell. */
+function ofUnreadable(id: string, file: string): Leftover {
+  return {
+    kind: "record",
+    name: file,
+    why: "it cannot be read by this version of skim",
+    keeps: `it may name what is still mounted; see what it says of ${id}, undo that, then remove the file`,
+    remove: () => rm(file, { force: true }),
+  };
+}
+
+/**
+ * A writable layer that no record here names. The cache directory is on a disk, and records are not: it may be of before the host went down, or of a run directory other than
+ * this one. What `--keep-upper` has left is told by its missing work directory.
+ */
+async function ofUpper(directory: string, table: readonly MountEntry[]): Promise<Leftover> {
   const upper = path.join(directory, "upper");
-  const here = overlaysIn().filter((overlay) => overlay.upper === upper);
-  const elsewhere = await findOverlayHolders(upper);
-  return [
-    ...here.map(({ mountpoint }) => `the overlay at ${mountpoint}`),
-    ...elsewhere.map(({ pid, name }) => `process ${pid} (${name})`),
+  const isBelow = (place: string | undefined) => place !== undefined && isInside(place, directory);
+  const overlays = overlaysIn(table).filter((overlay) => isBelow(overlay.upper));
+  const inUseBy = [
+    ...table
+      .filter(({ mountpoint }) => isBelow(mountpoint))
+      .map(({ type, mountpoint }) => `the ${type} at ${mountpoint}`),
+    ...overlays.map(({ mountpoint }) => `the overlay at ${mountpoint}`),
+    // A copy at the same place is what every new mount namespace begins with.
+    ...findOverlayHolders(upper)
+      .filter((holder) => !overlays.some(({ mountpoint }) => mountpoint === holder.mountpoint))
+      .map(({ pid, name }) => `process ${pid} (${name})`),
   ];
+  const names: string[] = await readdir(directory).catch(() => []);
+  const wasKept = names.includes("upper") && !names.includes(path.basename(workDirectoryOf(upper)));
+  const keeps = wasKept
+    ? `${upper} was kept when its rootfs was undone`
+    : (await holdsChanges(upper))
+      ? `${upper} holds what was written in it`
+      : undefined;
+  return {
+    kind: "directory",
+    name: directory,
+    why: "no rootfs of this name is recorded",
+    ...(inUseBy.length > 0 ? { inUseBy } : {}),
+    ...(keeps ? { keeps: `${keeps}; take what you need, then remove the directory` } : {}),
+    remove: () => rm(directory, { recursive: true, force: true }),
+  };
 }
 
 /** Mounts of ours that no record names. */

@@ -71,7 +71,7 @@ export class MountRecords {
     this.#directory = path.join(runDir, "mounts");
   }
 
-  /** Reserves the id of `record` and writes it. Throws IN_USE when the id is taken, USAGE when it cannot be a file name. */
+  /** Reserves the id of `record` and writes it. Throws IN_USE when the id is taken, USAGE when it cannot be a file name, LOCAL_IO. */
   async create(record: MountRecord): Promise<void> {
     requireMountId(record.id);
     await mkdir(this.#directory, { recursive: true, mode: 0o700 });
@@ -81,7 +81,13 @@ export class MountRecords {
       await writeFile(beside, JSON.stringify(record, null, 1), { mode: 0o600 });
       await link(beside, this.#file(record.id));
     } catch (cause) {
-      if (systemErrorCode(cause) !== "EEXIST") throw cause;
+      if (systemErrorCode(cause) !== "EEXIST") throw unwritable(record.id, cause);
+      if (await this.#isUnreadable(record.id))
+        throw new SkimError(
+          "IN_USE",
+          `id ${record.id} is taken by a record that cannot be read; choose another one, or see ${this.#file(record.id)}`,
+          { cause },
+        );
       throw new SkimError(
         "IN_USE",
         `id ${record.id} is taken; choose another one, or undo it with: skim ${record.kind === "mount" ? "umount" : "rootfs umount"} ${record.id}`,
@@ -92,11 +98,16 @@ export class MountRecords {
     }
   }
 
-  /** Replaces the record of the same id, atomically. */
+  /** Replaces the record of the same id, atomically. Throws LOCAL_IO; then the one before stays. */
   async update(record: MountRecord): Promise<void> {
     const beside = `${this.#file(record.id)}.${process.pid}.new`;
-    await writeFile(beside, JSON.stringify(record, null, 1), { mode: 0o600 });
-    await rename(beside, this.#file(record.id));
+    try {
+      await writeFile(beside, JSON.stringify(record, null, 1), { mode: 0o600 });
+      await rename(beside, this.#file(record.id));
+    } catch (cause) {
+      await rm(beside, { force: true });
+      throw unwritable(record.id, cause);
+    }
   }
 
   /** Takes away what processes that were killed while they wrote a record have left beside it. */
@@ -123,10 +134,26 @@ export class MountRecords {
   }
 
   async list(): Promise<MountRecord[]> {
-    const names = await this.#names();
-    const ids = names.filter((name) => name.endsWith(".json")).map((name) => name.slice(0, -".json".length));
-    const records = await Promise.all(ids.sort().map((id) => this.find(id)));
+    const records = await Promise.all((await this.#ids()).map((id) => this.find(id)));
     return records.filter((record) => record !== undefined);
+  }
+
+  /** Files of records that make no sense here, by id: half written in a crash, or of another version. What they name is not known, and their ids are taken. */
+  async unreadable(): Promise<ReadonlyMap<string, string>> {
+    const found = new Map<string, string>();
+    for (const id of await this.#ids())
+      if (idPattern.test(id) && (await this.#isUnreadable(id))) found.set(id, this.#file(id));
+    return found;
+  }
+
+  async #isUnreadable(id: string): Promise<boolean> {
+    const text = await readFile(this.#file(id), "utf8").catch(() => undefined);
+    return text !== undefined && parseRecord(text) === undefined;
+  }
+
+  async #ids(): Promise<string[]> {
+    const names = (await this.#names()).filter((name) => name.endsWith(".json"));
+    return names.map((name) => name.slice(0, -".json".length)).sort();
   }
 
   /** Unix socket on which the server of `id` answers; see control-socket.ts. */
@@ -152,6 +179,11 @@ export function requireMountId(id: string): void {
     "USAGE",
     `id ${JSON.stringify(id)} cannot be used: 1 to 64 letters, digits, and _ . - behind the first`,
   );
+}
+
+/** The run directory is a tmpfs: small, and full where something else on it has grown. */
+function unwritable(id: string, cause: unknown): SkimError {
+  return new SkimError("LOCAL_IO", `the record of ${id} cannot be written`, { cause });
 }
 
 /** A record that cannot be read (half written in a crash before its first sync) names nothing that could be undone. */

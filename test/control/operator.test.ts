@@ -71,4 +71,77 @@ describe("a daemon in the hands of an operator", () => {
       expect(await host.leftovers()).toEqual([]);
     });
   });
+
+  describe("writable layers that no record names", () => {
+    it("are kept where somebody asked for that, over the next daemon and gc", async () => {
+      const host = await DaemonHost.make();
+      await host.start();
+      const { upper } = await host.client.createRootfs({ id: "kept", image });
+      await host.client.remove("kept", { keepUpper: true });
+      await host.shutdown();
+      await host.start();
+      expect((await stat(upper)).isDirectory()).toBe(true);
+      expect(await host.client.leftovers({ remove: true })).toMatchObject([
+        { name: path.dirname(upper), kept: expect.stringContaining("was kept") },
+      ]);
+      expect((await stat(upper)).isDirectory()).toBe(true);
+      await host.client.leftovers({ remove: true, all: true });
+      await expect(stat(upper)).rejects.toThrow("ENOENT");
+      await host.shutdown();
+    });
+
+    it("are kept where they hold changes, though the run directory went down with the host", async () => {
+      const host = await DaemonHost.make();
+      for (const [id, file] of [
+        ["written", "work/result"],
+        ["seeded", "tmp"],
+      ] as const) {
+        const directory = path.join(host.skim.cacheDir, "rootfs", id);
+        await mkdir(path.join(directory, "upper.skim-work"), { recursive: true });
+        await mkdir(path.join(directory, "upper", path.dirname(file)), { recursive: true });
+        if (id === "written") await writeFile(path.join(directory, "upper", file), "result");
+      }
+      await host.start();
+      expect(await readdir(path.join(host.skim.cacheDir, "rootfs"))).toEqual(["written"]);
+      await host.client.leftovers({ remove: true, all: true });
+      await host.shutdown();
+      expect(await host.leftovers()).toEqual([]);
+    });
+
+    it("stay where another run directory's rootfs stands on them", async () => {
+      const [one, other] = [await DaemonHost.make(), await DaemonHost.make()];
+      await one.start();
+      const { merged, upper } = await one.client.createRootfs({ id: "theirs", image });
+      await other.start(["--cache-dir", one.skim.cacheDir]);
+      const [found] = await other.client.leftovers({ remove: true, all: true });
+      expect(found).toMatchObject({ name: path.dirname(upper), kept: `in use by the overlay at ${merged}` });
+      await exec("sh", ["-c", 'echo mine > "$1"/new', "sh", merged]);
+      expect(await readFile(path.join(upper, "new"), "utf8")).toBe("mine\n");
+      await other.shutdown();
+      await one.client.remove("theirs");
+      await one.shutdown();
+      expect([...(await one.leftovers()), ...(await other.leftovers())]).toEqual([]);
+    });
+  });
+
+  it("a record that it cannot read keeps its id and all that bears its name, and is shown", async () => {
+    const host = await DaemonHost.make();
+    const file = path.join(host.skim.runDir, "mounts", "old.json");
+    const directory = path.join(host.skim.runDir, "rootfs", "old");
+    await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
+    await mkdir(directory, { recursive: true });
+    await writeFile(file, '{"recordVersion":0,"id":"old"}');
+    await host.start();
+    const [found] = await host.client.leftovers({ remove: true });
+    expect(found).toMatchObject({ kind: "record", name: file, kept: expect.stringContaining("old") });
+    expect((await stat(directory)).isDirectory()).toBe(true);
+    await expect(host.client.createRootfs({ id: "old", image })).rejects.toMatchObject({
+      code: "IN_USE",
+      message: expect.stringContaining(file),
+    });
+    await host.client.leftovers({ remove: true, all: true });
+    await host.client.leftovers({ remove: true });
+    await host.shutdown();
+    expect(await host.leftovers()).toEqual([]);
+  });
 });
