@@ -3,7 +3,7 @@
  * Commands import what they need when they run: `skim run` should not wait for modules that it does not use.
  */
 import { Command, CommanderError } from "commander";
-import { describeError, SkimError, systemErrorCode } from "./base/errors.js";
+import { describeError, SkimError, withLocalCode } from "./base/errors.js";
 import { redact } from "./base/redact.js";
 import { skimVersion } from "./base/version.js";
 import { addBenchCommand } from "./commands/bench.js";
@@ -110,7 +110,8 @@ function isRunning(): boolean {
   return command === "run" || command === "exec" || (command === "profile" && subcommand === "record");
 }
 
-function printError(error: unknown): number {
+function printError(thrown: unknown): number {
+  const error = withLocalCode(thrown);
   // Commander has printed its own message.
   if (error instanceof CommanderError) return 2;
   if (error instanceof DOMException && error.name === "AbortError") {
@@ -118,7 +119,6 @@ function printError(error: unknown): number {
     return 130;
   }
   const code = error instanceof SkimError ? error.code : "INTERNAL";
-  if (code === "INTERNAL" && isSystemCallError(error)) return printError(localError(error));
   // These messages end in what to do, and what the kernel said has been translated.
   const complete = code === "IN_USE" || code === "ENVIRONMENT";
   const text = complete && error instanceof Error ? error.message : describeError(error);
@@ -141,18 +141,6 @@ function usageLine(text: string): string {
     !process.argv.includes("--") &&
     /unknown option/.test(line);
   return `${line}${hint ? "; the command of the container goes behind --" : ""}\n`;
-}
-
-/** What the kernel refused is no mistake of ours, though nobody on the way had more to say about it. */
-function localError(cause: Error): SkimError {
-  const denied = ["EACCES", "EPERM"].includes(systemErrorCode(cause) ?? "");
-  return denied && process.geteuid?.() !== 0
-    ? new SkimError("ENVIRONMENT", `this user may not do that; run skim as root: ${cause.message}`)
-    : new SkimError("LOCAL_IO", cause.message);
-}
-
-function isSystemCallError(error: unknown): error is Error {
-  return error instanceof Error && "syscall" in error && systemErrorCode(error) !== undefined;
 }
 
 function allCommands(command: Command): Command[] {

@@ -15,6 +15,16 @@ export { type ErrorCode, errorTable, isSkimError, SkimError } from "./base/error
 export { createLogger, type Logger, type LogLevel } from "./base/logger.js";
 export type { Progress, ProgressTask } from "./base/progress.js";
 export type { Settings, SettingsInput } from "./base/settings.js";
+export type {
+  HealthAnswer,
+  LeftoversAnswer,
+  ListedAnswer,
+  MountAnswer,
+  MountRequestBody,
+  RemovalAnswer,
+  RootfsAnswer,
+  RootfsRequestBody,
+} from "./control/api-schemas.js";
 export { DaemonClient } from "./control/daemon-client.js";
 export {
   type DisposableRootfs,

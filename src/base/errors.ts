@@ -110,6 +110,19 @@ export function systemErrorCode(error: unknown): string | undefined {
   return typeof error.code === "string" ? error.code : undefined;
 }
 
+/** What the kernel refused is no mistake of ours, though nobody on the way had more to say about it. Other errors are given back as they are. */
+export function withLocalCode(error: unknown): unknown {
+  if (error instanceof SkimError || !isSystemCallError(error)) return error;
+  const denied = ["EACCES", "EPERM"].includes(systemErrorCode(error) ?? "");
+  return denied && process.geteuid?.() !== 0
+    ? new SkimError("ENVIRONMENT", `this user may not do that; run skim as root: ${error.message}`)
+    : new SkimError("LOCAL_IO", error.message, { cause: error });
+}
+
+function isSystemCallError(error: unknown): error is Error {
+  return error instanceof Error && "syscall" in error && systemErrorCode(error) !== undefined;
+}
+
 /** The message of anything that was thrown, with the messages of its causes behind it. */
 export function describeError(error: unknown): string {
   const parts: string[] = [];

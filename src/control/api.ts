@@ -6,7 +6,7 @@
 import { createRoute, OpenAPIHono, z } from "@hono/zod-openapi";
 import { HTTPException } from "hono/http-exception";
 import { stream } from "hono/streaming";
-import { describeError, type ErrorCode, isSkimError, SkimError } from "../base/errors.js";
+import { describeError, type ErrorCode, isSkimError, SkimError, withLocalCode } from "../base/errors.js";
 import { redact } from "../base/redact.js";
 import { skimVersion } from "../base/version.js";
 import * as schemas from "./api-schemas.js";
@@ -202,7 +202,8 @@ export function createApi(daemon: Daemon): OpenAPIHono {
       );
     return await next();
   });
-  api.onError((error, context) => {
+  api.onError((thrown, context) => {
+    const error = withLocalCode(thrown) as Error;
     // What hono itself cannot read: a body that is no JSON.
     if (error instanceof HTTPException && error.status < 500)
       return context.json({ code: "USAGE", message: redact(error.message) }, error.status);
@@ -260,7 +261,8 @@ export function createApi(daemon: Daemon): OpenAPIHono {
       const tell = (line: object) => output.write(`${JSON.stringify(line)}\n`);
       try {
         await tell({ done: true, ...(await daemon.warm(request, ended.signal, tell)) });
-      } catch (error) {
+      } catch (thrown) {
+        const error = withLocalCode(thrown);
         await tell({
           code: isSkimError(error) ? error.code : "INTERNAL",
           message: redact(describeError(error)),

@@ -3,7 +3,7 @@
  * twice is asked again where the daemon dies meanwhile; nothing else is.
  *
  *     const daemon = await DaemonClient.find("/run/skim");
- *     const rootfs = await daemon?.createRootfs({ id: "job-1", image: "docker.io/library/debian:12" });
+ *     const rootfs = await daemon?.client.createRootfs({ id: "job-1", image: "docker.io/library/debian:12" });
  */
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";

@@ -130,13 +130,14 @@ export class RootfsLifecycle {
       await records.update(record);
       haltAt("rootfs-completed");
       if (request.owner) this.#owned.set(record.id, request.owner);
+      logger.info({ mount: record.id, image: image.id, kind: record.kind }, "mounted");
       return { ...placesOf(record.id, overlay), imageId: image.id };
     });
   }
 
   /** Shows an image at a directory, read-only: the shared mount, bound there. On failure nothing is left. */
   async createMount(request: DirectoryRequest): Promise<{ id: string; mountpoint: string; imageId: string }> {
-    const { settings, records, overlayNative } = this.#options;
+    const { settings, records, overlayNative, logger } = this.#options;
     return await this.#admit(request, async (undo, image) => {
       const mountpoint = await checkMountpoint(request.directory);
       const record: MountRecord = {
@@ -156,6 +157,7 @@ export class RootfsLifecycle {
       await this.#locks.run(mountpoint, () => this.#bind(image.mountpoint, refuseMounted(mountpoint)));
       record.complete = true;
       await records.update(record);
+      logger.info({ mount: record.id, image: image.id, kind: record.kind, mountpoint }, "mounted");
       return { id: record.id, mountpoint, imageId: image.id };
     });
   }
@@ -185,6 +187,7 @@ export class RootfsLifecycle {
       const { upper } = await undoRecord(records, record, { ...options, native: overlayNative });
       if (record.sharedImage !== undefined) images.leave(record.sharedImage, id);
       this.#owned.delete(id);
+      this.#options.logger.info({ mount: id, kind: record.kind }, "undone");
       return { id, ...(upper === undefined ? {} : { upper }) };
     });
   }

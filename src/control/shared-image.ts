@@ -12,7 +12,7 @@ import { copyFile, mkdir, readFile, rm, stat, writeFile } from "node:fs/promises
 import path from "node:path";
 import type { TreeProof } from "../archive/archive.js";
 import { fileIdentityOf } from "../archive/tree-proof.js";
-import { SkimError, systemErrorCode } from "../base/errors.js";
+import { describeError, SkimError, systemErrorCode } from "../base/errors.js";
 import { haltAt } from "../base/halt.js";
 import type { Logger } from "../base/logger.js";
 import type { Settings } from "../base/settings.js";
@@ -141,7 +141,12 @@ export async function adoptShared(
     known as TreeProof | undefined,
   );
   if (!held.initResult) await keeper.keepInitResult(held.id, served.session.initResult());
-  await records.update({ ...record, server: identifyProcess(process.pid), complete: true });
+  try {
+    await records.update({ ...record, server: identifyProcess(process.pid), complete: true });
+  } catch (error) {
+    // The record before says the same of all that is to be undone. Readers have what they need.
+    host.logger.warn({ mount: held.id, error: describeError(error) }, "served again, and not written down");
+  }
   return served;
 }
 

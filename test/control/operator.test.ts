@@ -144,4 +144,42 @@ describe("a daemon in the hands of an operator", () => {
     await host.shutdown();
     expect(await host.leftovers()).toEqual([]);
   });
+
+  it("goes on over its own death while its run directory is full, and says what cannot be written", async () => {
+    const host = await DaemonHost.make();
+    await mkdir(host.skim.runDir, { recursive: true });
+    await exec("mount", ["-t", "tmpfs", "-o", "size=1m,mode=0700", "none", host.skim.runDir]);
+    try {
+      await host.start();
+      const { merged } = await host.client.createRootfs({ id: "full", image });
+      const fill = path.join(host.skim.runDir, "fill");
+      await exec("sh", ["-c", 'dd if=/dev/zero of="$1" bs=4k 2>/dev/null || true', "sh", fill]);
+      const refused = await host.skim.run(["rootfs", "mount", image, "--id", "more"]);
+      expect(refused.stderr).toMatch(/^skim: LOCAL_IO: the record of more cannot be written: ENOSPC/m);
+      await host.nextServer(await host.killServer());
+      expect((await exec("sha256sum", ["-c", "sums"], { cwd: merged })).stdout).toContain("files/3: OK");
+      await exec("rm", [fill]);
+      await host.client.createRootfs({ id: "more", image: images.names[1]! });
+      await host.shutdown(true);
+      expect(await readdir(path.join(host.skim.runDir, "mounts"))).toEqual([]);
+    } finally {
+      await host.end();
+      await exec("umount", ["-l", host.skim.runDir]);
+    }
+  });
+
+  it("tells of a rootfs what it has logged of it and of its image, and that there is no such thing", async () => {
+    const host = await DaemonHost.make();
+    await host.start();
+    const { imageId } = await host.client.createRootfs({ id: "told", image });
+    const lines = (await host.skim.ok(["daemon", "logs", "told"])).trimEnd().split("\n");
+    const mounts = lines.map((line) => JSON.parse(line).mount);
+    expect(new Set(mounts)).toEqual(new Set([imageId, "told"]));
+    await host.client.remove("told");
+    expect(await host.client.logs("told")).toContain('"msg":"undone"');
+    const unknown = await host.skim.run(["daemon", "logs", "never"]);
+    expect(unknown.stderr).toMatch(/^skim: NOT_FOUND: no mount has id never/m);
+    expect(unknown.code).toBe(3);
+    await host.shutdown();
+  });
 });
