@@ -144,7 +144,7 @@ export class Daemon {
     };
     const shared = createSharedContentParts(settings.memoryCacheBytes);
     this.images = new SharedImages({
-      ...{ settings, records, keeper, cache, shared, logger },
+      ...{ settings, records, keeper, cache, shared, logger, native: this.#native },
       imageIdleMs: settings.imageIdleMs,
       onUnmount: async ({ id, served }) => {
         const record = await records.find(id);

@@ -20,8 +20,10 @@ import { StartMarks } from "../base/start-marks.js";
 import { UndoStack } from "../base/undo-stack.js";
 import type { SharedContentParts } from "../content/content.js";
 import type { ServedImage } from "../fuse/fuse-session.js";
+import { findMount } from "../fuse/mount-table.js";
 import { NativeEngine } from "../fuse/native-engine.js";
 import type { NativeSession } from "../fuse/native-session.js";
+import { MNT_DETACH, UMOUNT_NOFOLLOW } from "../fuse/umount-flags.js";
 import type { DescriptorKeeper, HeldConnection } from "../holder/descriptor-keeper.js";
 import { knownProof } from "../mount/archive-store.js";
 import type { DiskCache } from "../mount/disk-cache.js";
@@ -30,6 +32,7 @@ import { newRecord } from "../mount/mount-image.js";
 import type { MountRecord, MountRecords } from "../mount/mount-record.js";
 import { identifyProcess } from "../mount/process-identity.js";
 import { type ServedImageMount, serveImage } from "../mount/serve-image.js";
+import type { OverlayBinding } from "../overlay/overlay-mount.js";
 import type { NamedImage, RegistryAccess } from "./image-request.js";
 
 export type ServedShared = ServedImageMount<NativeSession>;
@@ -39,6 +42,8 @@ export interface ImageHost {
   readonly settings: Settings;
   readonly records: MountRecords;
   readonly keeper: DescriptorKeeper;
+  /** Unmounts in a process that serves nothing. */
+  readonly native: Pick<OverlayBinding, "umount">;
   readonly cache: DiskCache;
   readonly shared: SharedContentParts;
   readonly logger: Logger;
@@ -69,7 +74,7 @@ export async function mountShared(
   fetchAhead: FetchAheadOptions,
   host: ImageHost,
 ): Promise<{ served: ServedShared; record: MountRecord }> {
-  const { settings, records, keeper } = host;
+  const { settings, records, keeper, native } = host;
   const places = sharedPlaces(settings.runDir, id);
   const undo = new UndoStack();
   return await undo.guard(async () => {
@@ -102,6 +107,10 @@ export async function mountShared(
       note: JSON.stringify(note),
     });
     undo.defer(() => keeper.release(id));
+    // Where nothing came to serve it.
+    undo.defer(async () => {
+      if (findMount(places.mountpoint)) await native.umount(places.mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW);
+    });
     haltAt("image-connected");
     const served = await serve(id, note, fetchAhead, host, connection, proof);
     undo.defer(() => served.session.unmount({ force: true }));
