@@ -81,7 +81,7 @@ describe("the command line", () => {
       [["rnu"], 2, /unknown command 'rnu'.*run/],
       [["registry", "serve", "/tmp"], 2, /oci:DIR/],
       // 125, so that it is not taken for the exit code of the container.
-      [["run", archive, "--runtime", "other"], 125, /runc, runsc/],
+      [["run", archive, "--runtime", "other"], 125, /runc, crun, runsc/],
       [["run", archive, "--dir", "relative"], 125, /not absolute/],
       [["profile", "record", archive, "ls", "-l"], 125, /goes behind --/],
       [["run", archive, "--env", "=value", "--", "true"], 125, /=value/],

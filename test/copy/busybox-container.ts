@@ -60,13 +60,20 @@ export interface TestContainer {
   end(): Promise<void>;
 }
 
+/** gVisor's sockets have the id alone for a name, whatever the run directory is: one that no other process of tests has. */
+export function uniqueId(): string {
+  return `box-${process.pid}-${count++}`;
+}
+
+let count = 0;
+
 /** A container that waits, of `skim run` with `options`. */
 export async function startContainerOf(
   host: SkimHost,
   archive: string,
-  id: string,
   options: readonly string[],
 ): Promise<TestContainer> {
+  const id = uniqueId();
   const child: ChildProcess = host.start([
     "run",
     "--id",

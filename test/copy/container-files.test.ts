@@ -26,7 +26,7 @@ describe.each(modes)("files of a container of %s", (name, options) => {
       "--mount",
       `type=bind,source=${bound},target=/bound`,
     ];
-    box = await startContainerOf(host, archive, "box", [...options, ...mounts]);
+    box = await startContainerOf(host, archive, [...options, ...mounts]);
   });
 
   afterAll(async () => {
@@ -41,7 +41,12 @@ describe.each(modes)("files of a container of %s", (name, options) => {
   test("two files are uploaded, and one exec reads both", async () => {
     writeFileSync(path.join(dir, "compose.yml"), "services: base\n");
     writeFileSync(path.join(dir, "override.yml"), "services: override\n");
-    await host.ok(["cp", path.join(dir, "compose.yml"), path.join(dir, "override.yml"), "box:/srv/app/"]);
+    await host.ok([
+      "cp",
+      path.join(dir, "compose.yml"),
+      path.join(dir, "override.yml"),
+      `${box.id}:/srv/app/`,
+    ]);
     expect(await box.sh("cat /srv/app/compose.yml /srv/app/override.yml")).toBe(
       "services: base\nservices: override\n",
     );
@@ -49,7 +54,7 @@ describe.each(modes)("files of a container of %s", (name, options) => {
     expect(
       await host.ok([
         "exec",
-        "box",
+        box.id,
         "--",
         "sh",
         "-c",
@@ -169,7 +174,7 @@ describe.each(modes)("files of a container of %s", (name, options) => {
       "exec",
       "--user",
       "0",
-      "box",
+      box.id,
       "--",
       "sh",
       "-c",
@@ -293,18 +298,18 @@ describe.each(modes)("files of a container of %s", (name, options) => {
     mkdirSync(path.join(source, "sub"), { recursive: true });
     writeFileSync(path.join(source, "sub/f"), "in a directory");
     await box.sh("mkdir -p /work/cli/source/sub/f");
-    const failed = await host.run(["cp", source, "box:/work/cli"]);
+    const failed = await host.run(["cp", source, `${box.id}:/work/cli`]);
     expect(failed).toMatchObject({
       code: 1,
       stderr: expect.stringMatching(/not copied: \/work\/cli\/source\/sub\/f: it is a directory/),
     });
-    await host.ok(["cp", `${source}/.`, "box:/work/cli2"]);
-    expect(await host.ok(["fs", "ls", "box:/work/cli2/sub"])).toBe("f\n");
-    await host.ok(["cp", "box:/work/cli2/sub/f", path.join(dir, "f-out")]);
+    await host.ok(["cp", `${source}/.`, `${box.id}:/work/cli2`]);
+    expect(await host.ok(["fs", "ls", `${box.id}:/work/cli2/sub`])).toBe("f\n");
+    await host.ok(["cp", `${box.id}:/work/cli2/sub/f`, path.join(dir, "f-out")]);
     expect(readFileSync(path.join(dir, "f-out"), "utf8")).toBe("in a directory");
-    await host.ok(["fs", "rm", "-r", "box:/work/cli2"]);
-    expect((await host.run(["fs", "stat", "box:/work/cli2"])).code).toBe(3);
-    expect(await host.json<{ path: string }>(["fs", "stat", "box:/etc/passwd"])).toMatchObject({
+    await host.ok(["fs", "rm", "-r", `${box.id}:/work/cli2`]);
+    expect((await host.run(["fs", "stat", `${box.id}:/work/cli2`])).code).toBe(3);
+    expect(await host.json<{ path: string }>(["fs", "stat", `${box.id}:/etc/passwd`])).toMatchObject({
       path: "/etc/passwd",
       kind: "file",
     });

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { copyIn, listFiles, statFile } from "../../src/mount/container-files.js";
 import { makeSkimHost, type SkimHost } from "../support/skim-cli.js";
 import { makeTempDir } from "../support/temp-dir.js";
-import { busyboxArchive, startContainerOf } from "./busybox-container.js";
+import { busyboxArchive, startContainerOf, uniqueId } from "./busybox-container.js";
 
 /** A rootfs and a bundle whose containers are other runtimes', and what is left by a program that is killed. */
 let host: SkimHost;
@@ -67,9 +67,10 @@ test("a bundle without a container is written where the container will see it, a
 test("an image without shell and tools is written and read all the same, under every runtime", async () => {
   const bare = await busyboxArchive(host, { Entrypoint: ["/bin/sleep", "1000"] });
   for (const runtime of ["runc", "runsc"]) {
-    const child = host.start(["run", "--id", `bare-${runtime}`, "--runtime", runtime, bare]);
+    const id = uniqueId();
+    const child = host.start(["run", "--id", id, "--runtime", runtime, bare]);
     const ended = new Promise((resolve) => child.once("close", resolve));
-    const of = { id: `bare-${runtime}`, settings: settings() };
+    const of = { id, settings: settings() };
     try {
       await expect
         .poll(() => listFiles({ ...of, path: "/work" }).catch(() => undefined), { timeout: 30_000 })
@@ -78,7 +79,7 @@ test("an image without shell and tools is written and read all the same, under e
       expect(await statFile({ ...of, path: "/work/f" })).toMatchObject({ size: content.length });
     } finally {
       // skim run is at it as well, as soon as its container is gone.
-      await host.run(["rootfs", "umount", `bare-${runtime}`, "--force"]);
+      await host.run(["rootfs", "umount", id, "--force"]);
       await ended;
     }
     await expect(listFiles({ ...of, path: "/" })).rejects.toMatchObject({ code: "NOT_FOUND" });
@@ -86,7 +87,7 @@ test("an image without shell and tools is written and read all the same, under e
 });
 
 test("a program that hangs is killed, and what it left unfinished is removed", async () => {
-  const box = await startContainerOf(host, archive, "hung", []);
+  const box = await startContainerOf(host, archive, []);
   try {
     async function* stalled() {
       yield content;
@@ -95,7 +96,7 @@ test("a program that hangs is killed, and what it left unfinished is removed", a
       for (const pid of filesProgramsOf(process.pid)) process.kill(pid, "SIGSTOP");
       await new Promise((resolve) => setTimeout(resolve, 60_000).unref());
     }
-    const of = { id: "hung", settings: settings() };
+    const of = { id: box.id, settings: settings() };
     const abort = new AbortController();
     const attempt = copyIn({ ...of, files: [{ path: "/work/f", content: stalled() }], signal: abort.signal });
     const outcome = attempt.catch((error: unknown) => error);
@@ -110,17 +111,17 @@ test("a program that hangs is killed, and what it left unfinished is removed", a
 });
 
 test("the command line that is killed leaves nothing unfinished either", async () => {
-  const box = await startContainerOf(host, archive, "killed", []);
+  const box = await startContainerOf(host, archive, []);
   try {
     const fifo = path.join(await makeTempDir("fifo"), "f");
     const child = spawn("sh", ["-c", `mkfifo ${fifo}`]);
     await new Promise((resolve) => child.once("close", resolve));
     // Refused: it would wait for whoever writes there.
-    expect(await host.run(["cp", fifo, "killed:/work/f"])).toMatchObject({
+    expect(await host.run(["cp", fifo, `${box.id}:/work/f`])).toMatchObject({
       code: 2,
       stderr: expect.stringContaining("FIFO"),
     });
-    const zero = host.start(["cp", "/dev/zero", "killed:/work/f"]);
+    const zero = host.start(["cp", "/dev/zero", `${box.id}:/work/f`]);
     expect(await new Promise((resolve) => zero.once("close", resolve))).toBe(2);
     expect(await box.sh("ls -A /work")).toBe("");
   } finally {

@@ -12,6 +12,8 @@ import { makeTempDir } from "../support/temp-dir.js";
 describe.each(runtimeNames)("skim exec under %s", (runtime) => {
   let host: SkimHost;
   let archive: string;
+  // gVisor's sockets have the id alone for a name, whatever the run directory is.
+  const id = `exec-${process.pid}`;
 
   beforeAll(async () => {
     const dir = await makeTempDir("exec");
@@ -35,7 +37,7 @@ describe.each(runtimeNames)("skim exec under %s", (runtime) => {
     const child = host.start([
       "run",
       "--id",
-      "c1",
+      id,
       "--runtime",
       runtime,
       "--env",
@@ -52,7 +54,7 @@ describe.each(runtimeNames)("skim exec under %s", (runtime) => {
       const exec = (args: string[], input?: string) =>
         host.run(["exec", ...args], input === undefined ? {} : { input });
       const same = await exec(
-        ["c1", "--", "sh", "-c", "id -u; pwd; echo $A $B $HOME; cat; exit 4"],
+        [id, "--", "sh", "-c", "id -u; pwd; echo $A $B $HOME; cat; exit 4"],
         "from outside\n",
       );
       expect(same).toEqual({
@@ -62,15 +64,15 @@ describe.each(runtimeNames)("skim exec under %s", (runtime) => {
         stderr: "",
       });
       const options = ["--user", "root", "--env", "C=exec", "--workdir", "/tmp"];
-      const other = await exec([...options, "c1", "--", "sh", "-c", "id -u; pwd; echo $C $HOME >&2"]);
+      const other = await exec([...options, id, "--", "sh", "-c", "id -u; pwd; echo $C $HOME >&2"]);
       expect(other).toMatchObject({ code: 0, stdout: "0\n/tmp\n", stderr: "exec /root\n" });
-      expect((await exec(["c1", "--", "nosuch"])).code).toBe(127);
-      const refused = await exec(["--user", "nobody-here", "c1", "--", "sh"]);
+      expect((await exec([id, "--", "nosuch"])).code).toBe(127);
+      const refused = await exec(["--user", "nobody-here", id, "--", "sh"]);
       expect(refused.code).toBe(125);
       expect(refused.stderr).toMatch(/nobody-here/);
       const signalled = host.start([
         "exec",
-        "c1",
+        id,
         "--",
         "sh",
         "-c",
@@ -81,7 +83,7 @@ describe.each(runtimeNames)("skim exec under %s", (runtime) => {
       signalled.kill("SIGTERM");
       expect(await result).toMatchObject({ code: 3, stdout: "got it\n" });
     } finally {
-      await host.run(["rootfs", "umount", "c1", "--force"]);
+      await host.run(["rootfs", "umount", id, "--force"]);
     }
     await ended;
     expect(await host.leftovers()).toEqual([]);
