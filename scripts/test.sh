@@ -3,11 +3,12 @@
 #
 #   scripts/test.sh [--long] [arguments of vitest]
 #
-# --long lets the fuzzers (test/fuzz) run for a minute instead of a few seconds, and copies files of 2 GiB (test/copy).
+# --long lets the fuzzers (test/fuzz) run for a minute instead of a few seconds, the soak of the daemon (test/control) for three minutes, and copies files of 2 GiB (test/copy).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ "${1:-}" = --long ]; then
   export SKIM_FUZZ_SECONDS=${SKIM_FUZZ_SECONDS:-60} SKIM_TEST_LONG=1
+  export SKIM_SOAK_SECONDS=${SKIM_SOAK_SECONDS:-180}
   shift
 fi
 scripts/setup.sh --for test
