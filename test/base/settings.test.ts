@@ -33,6 +33,7 @@ describe("the settings file", () => {
       memoryCacheBytes: 0,
       imageIdleMs: 0,
       mountQueueMax: 4,
+      watchdogMs: 1500,
       cacheBytesMax: "20GiB",
       cacheFreeBytesMin: "3%",
       insecureRegistries: ["a.test:5000"],
