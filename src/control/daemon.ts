@@ -271,6 +271,7 @@ export class Daemon {
         settings: this.#options.settings,
         native: this.#native,
         held: new Set(this.images.list().map(({ id }) => id)),
+        alone: (id, work) => this.rootfs.alone(id, work),
       },
       how,
     );

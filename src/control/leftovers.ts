@@ -43,6 +43,8 @@ export interface LeftoverOptions {
   readonly native: OverlayBinding;
   /** Ids of image mounts that somebody serves, or holds for a server to come. */
   readonly held: ReadonlySet<string>;
+  /** Runs `work` while nobody makes or removes what has this id. */
+  readonly alone?: (id: string, work: () => Promise<void>) => Promise<void>;
 }
 
 /** In the order in which they are to be removed. */
@@ -172,12 +174,17 @@ async function ofRecord(
   const { id, complete, owner, server, sharedImage } = record;
   const ownerLives = owner !== undefined && isRunning(owner);
   const serverLives = sharedImage === undefined && server !== undefined && isRunning(server);
-  const undo = (how: { keepUpper?: boolean } = {}) =>
-    undoRecord(records, record, { force: true, native: options.native, ...how });
+  const { alone = (_, work) => work() } = options;
+  const undo = () =>
+    alone(id, async () => {
+      // Somebody else may have undone it meanwhile, and another have taken its name.
+      if ((await records.find(id))?.createdAt === record.createdAt)
+        await undoRecord(records, record, { force: true, native: options.native });
+    });
   if (!complete) {
     // Being made, or a run that goes on; a server whose owner has gone is at it already.
     if (ownerLives || serverLives) return undefined;
-    return { ...nameOf(record), why: "its maker has died", remove: async () => void (await undo()) };
+    return { ...nameOf(record), why: "its maker has died", remove: undo };
   }
   if (!dead.has(id)) return undefined;
   const why = "its server has died: nobody can read in it any more";
@@ -190,10 +197,10 @@ async function ofRecord(
       why,
       keeps: `${upper} holds what was written in it; take what you need, then: skim rootfs umount ${id}`,
       unmount: () => unmountKeeping(record, options.native),
-      remove: async () => void (await undo()),
+      remove: undo,
     };
   }
-  return { ...nameOf(record), why, remove: async () => void (await undo()) };
+  return { ...nameOf(record), why, remove: undo };
 }
 
 async function unmountKeeping(record: MountRecord, native: OverlayBinding): Promise<void> {

@@ -83,6 +83,11 @@ export class RootfsLifecycle {
     this.#options = options;
   }
 
+  /** Runs `work` while no request is at what has this id. */
+  async alone(id: string, work: () => Promise<void>): Promise<void> {
+    await this.#locks.run(id, work);
+  }
+
   /** Takes nothing new from now on. */
   drain(): void {
     this.#draining = true;
