@@ -11,6 +11,7 @@ import { Semaphore } from "../base/semaphore.js";
 import type { Settings } from "../base/settings.js";
 import { UndoStack } from "../base/undo-stack.js";
 import { checkMountpoint, refuseMounted } from "../fuse/mountpoint.js";
+import { MNT_DETACH, UMOUNT_NOFOLLOW } from "../fuse/umount-flags.js";
 import type { Platform } from "../image/platform.js";
 import type { FetchAheadOptions } from "../mount/fetch-ahead.js";
 import { newRecord } from "../mount/mount-image.js";
@@ -157,9 +158,11 @@ export class RootfsLifecycle {
         ...(request.token ? { requestToken: request.token } : {}),
       };
       await records.create(record);
-      undo.defer(() => undoRecord(records, record, { force: true, native: overlayNative }));
+      undo.defer(() => records.remove(record.id));
       haltAt("record-created");
       await this.#locks.run(mountpoint, () => this.#bind(image.mountpoint, refuseMounted(mountpoint)));
+      // Only now: what is mounted there before is somebody else's.
+      undo.defer(() => overlayNative.umount(mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW));
       record.complete = true;
       await records.update(record);
       logger.info({ mount: record.id, image: image.id, kind: record.kind, mountpoint }, "mounted");

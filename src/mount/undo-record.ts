@@ -61,7 +61,8 @@ export async function undoRecord(
   }
   haltAt("overlay-undone");
   if (record.sharedImage === undefined) await stopServer(records, record, options);
-  else if (record.kind === "mount") await unmountBound(record, native, options);
+  else if (record.kind === "mount" && !(await isTaken(records, record)))
+    await unmountBound(record, native, options);
   if (record.bundle) {
     // A bundle of `skim run` is ours with what a runtime left in it; another one is the caller's but for our files.
     const ours =
@@ -78,6 +79,12 @@ export async function undoRecord(
   await records.remove(record.id);
   haltAt("record-removed");
   return { upper: keepUpper ? overlay?.upper : undefined };
+}
+
+/** Where the maker of a mount died before it came to mounting, somebody else may have mounted there since. */
+async function isTaken(records: MountRecords, { id, lower, complete }: MountRecord): Promise<boolean> {
+  if (complete) return false;
+  return (await records.list()).some((other) => other.id !== id && other.lower === lower && other.complete);
 }
 
 /** The shared mount of an image, bound to a directory of somebody's. */
