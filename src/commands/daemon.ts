@@ -87,10 +87,15 @@ async function connect(command: Command): Promise<{ context: CommandContext; cli
   const context = createContext(command.optsWithGlobals<CommonOptions>());
   const { runDir } = context.settings;
   const found = await DaemonClient.find(runDir);
-  if (!found)
+  if (!found) {
+    const { holderLives } = await import("../holder/open-keeper.js");
+    const held = holderLives(runDir)
+      ? "; what is mounted is held, and its readers wait for the next one"
+      : "";
     throw new SkimError(
       "NOT_FOUND",
-      `no daemon answers at ${runDir}/daemon.sock; start one with: skim daemon`,
+      `no daemon answers at ${runDir}/daemon.sock${held}; start one with: skim daemon`,
     );
+  }
   return { context, client: found.client };
 }

@@ -202,6 +202,8 @@ async function holdRootfs(
       try {
         await client.remove(options.id, { force, keepUpper });
       } catch (error) {
+        // Somebody has undone it already: by hand, or the whole host by force.
+        if (isSkimError(error, "NOT_FOUND")) return;
         // No daemon comes back: what it has mounted can be undone without it.
         if (!isSkimError(error, "LOCAL_IO")) throw error;
         await umountRootfsAlone(options.id, { ...how, settings: options.settings ?? {} });

@@ -1,10 +1,11 @@
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import path from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { DaemonHost, eventually } from "../support/daemon-host.js";
+import { findMount } from "../../src/fuse/mount-table.js";
+import { DaemonHost, eventually, killAndWait } from "../support/daemon-host.js";
 import { makeTempDir } from "../support/temp-dir.js";
 import { type ControlImages, startControlImages } from "./control-images.js";
 
@@ -181,5 +182,50 @@ describe("a daemon in the hands of an operator", () => {
     expect(unknown.stderr).toMatch(/^skim: NOT_FOUND: no mount has id never/m);
     expect(unknown.code).toBe(3);
     await host.shutdown();
+  });
+
+  it("mounts an image anew though a container stands on what died of it, and removes all that nobody uses", async () => {
+    const host = await DaemonHost.make();
+    await host.start();
+    const dead = await host.client.createRootfs({ id: "idle", image });
+    const held = await host.client.createRootfs({ id: "held", image });
+    const holder = spawn("sleep", ["1000"], { cwd: held.merged, stdio: "ignore" });
+    try {
+      await host.killEverybody();
+      await host.start();
+      expect((await host.client.list("rootfs")).map(({ id }) => id)).toEqual(["held"]);
+      expect(findMount(dead.merged)).toBeUndefined();
+      const { merged, imageId } = await host.client.createRootfs({ id: "new", image });
+      expect(imageId).not.toBe(held.imageId);
+      expect((await exec("sha256sum", ["-c", "sums"], { cwd: merged })).stdout).toContain("files/0: OK");
+      expect((await host.client.createRootfs({ id: "next", image })).imageId).toBe(imageId);
+      const shown = await host.client.leftovers();
+      expect(shown.map(({ kind, name }) => [kind, name])).toEqual([
+        ["rootfs", "held"],
+        ["image", held.imageId],
+      ]);
+      for (const { kept } of shown) expect(kept).toMatch(/^in use by /);
+    } finally {
+      holder.kill("SIGKILL");
+    }
+    await eventually("it can be removed", async () =>
+      (await host.client.leftovers({ remove: true })).every(({ kept }) => kept === undefined),
+    );
+    await host.shutdown(true);
+    expect(await host.leftovers()).toEqual([]);
+  });
+
+  it("says of a host without a server that its mounts are held, and of one without anything that there is none", async () => {
+    const host = await DaemonHost.make();
+    expect((await host.skim.run(["daemon", "status"])).stderr).not.toContain("held");
+    const child = await host.start();
+    const { merged } = await host.client.createRootfs({ id: "waits", image });
+    await killAndWait(child.pid!, "SIGTERM");
+    const result = await host.skim.run(["daemon", "status"]);
+    expect(result.stderr).toMatch(/^skim: NOT_FOUND: no daemon answers .*held.*start one/m);
+    expect(result.code).toBe(3);
+    await host.start();
+    expect((await exec("cat", [`${merged}/name`])).stdout).toBe("image 0\n");
+    await host.shutdown(true);
   });
 });
