@@ -59,13 +59,13 @@ export async function unmountOverlay(
       await lock.abandon();
       throw error;
     }
-  }
+  } else await unmountMerged(record, options);
   for (const directory of record.madeDirectories) await removeIfEmpty(directory);
   (options.logger ?? silentLogger).debug({ merged: record.merged, keepUpper, msg: "overlay unmounted" });
   return { upper: keepUpper ? record.upper : undefined };
 }
 
-/** Undefined where the directory that held everything is gone: so are upper and mount. */
+/** Undefined where the directory that held everything is gone: then there is no upper, and nobody else can mount it. */
 async function takeLock(
   { lockFile, upper, merged }: OverlayMount,
   { native }: UnmountOverlayOptions,

@@ -6,6 +6,7 @@ import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { findMount } from "../../src/fuse/mount-table.js";
 import { DaemonHost, eventually, killAndWait } from "../support/daemon-host.js";
+import { cliFile } from "../support/skim-cli.js";
 import { makeTempDir } from "../support/temp-dir.js";
 import { type ControlImages, startControlImages } from "./control-images.js";
 
@@ -227,5 +228,17 @@ describe("a daemon in the hands of an operator", () => {
     await host.start();
     expect((await exec("cat", [`${merged}/name`])).stdout).toBe("image 0\n");
     await host.shutdown(true);
+  });
+
+  it("undoes a rootfs whose writable layer somebody has deleted with the cache directory", async () => {
+    const host = await DaemonHost.make();
+    await host.start();
+    const { merged } = await host.client.createRootfs({ id: "bereft", image });
+    await exec("rm", ["-rf", host.skim.cacheDir]);
+    expect((await exec("cat", [`${merged}/name`])).stdout).toBe("image 0\n");
+    await host.client.remove("bereft");
+    expect(findMount(merged)).toBeUndefined();
+    await host.shutdown();
+    expect(await host.leftovers()).toEqual([]);
   });
 });
