@@ -31,6 +31,7 @@ export function addDaemonCommand(program: Command): void {
     await runDaemon({
       settings: context.settings,
       logLevel: serverLogLevel(context),
+      configFile: options.config,
       restart: options.restart,
       ...(options.metrics ? { metricsAddress: options.metrics } : {}),
     });

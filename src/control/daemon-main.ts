@@ -16,6 +16,8 @@ export interface RunDaemonOptions {
   readonly logLevel: LogLevel;
   /** HOST:PORT on which only the metrics are served. */
   readonly metricsAddress?: string;
+  /** As it was named on the command line. */
+  readonly configFile?: string | undefined;
   /** Start it again when it dies. */
   readonly restart: boolean;
   /** Called when it takes requests. */
@@ -26,6 +28,8 @@ export interface RunDaemonOptions {
 export async function runDaemon(options: RunDaemonOptions): Promise<void> {
   // Read when the pool is first used, which is below.
   process.env.UV_THREADPOOL_SIZE ??= String(poolThreads);
+  // Whoever starts it again, and what it starts, is in another directory.
+  if (process.env.SKIM_CONFIG) process.env.SKIM_CONFIG = path.resolve(process.env.SKIM_CONFIG);
   const { settings, logLevel, restart } = options;
   // Before there is anything that a mistake could take the place of.
   const metricsAddress = options.metricsAddress ? parseTcpAddress(options.metricsAddress) : undefined;
@@ -56,6 +60,9 @@ export async function runDaemon(options: RunDaemonOptions): Promise<void> {
             ...process.execArgv,
             path.resolve(import.meta.dirname, "../../dist/bin/skim.js"),
             ...process.argv.slice(2),
+            // Of two the last one counts.
+            ...["--run-dir", settings.runDir, "--cache-dir", settings.cacheDir],
+            ...(options.configFile ? ["--config", path.resolve(options.configFile)] : []),
           ],
         }
       : undefined,

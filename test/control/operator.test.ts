@@ -230,6 +230,32 @@ describe("a daemon in the hands of an operator", () => {
     await host.shutdown(true);
   });
 
+  it("is started again with the settings that it had, from wherever it was started", async () => {
+    const host = await DaemonHost.make();
+    await writeFile(path.join(dir, "settings.json"), JSON.stringify({ cacheDir: host.skim.cacheDir }));
+    const ways: [string[], NodeJS.ProcessEnv][] = [
+      [["--config", "settings.json", "--run-dir", path.relative(dir, host.skim.runDir)], {}],
+      [[], { SKIM_CONFIG: "settings.json", SKIM_RUN_DIR: path.relative(dir, host.skim.runDir) }],
+    ];
+    for (const [args, variables] of ways) {
+      const { SKIM_CACHE_DIR: _, SKIM_RUN_DIR: __, ...env } = host.skim.env;
+      const child = spawn(process.execPath, [cliFile, "daemon", ...args], {
+        cwd: dir,
+        env: { ...env, ...variables },
+        stdio: "ignore",
+      });
+      await eventually("it is ready", async () => (await host.client.ready().catch(() => undefined))?.ready);
+      const { merged } = await host.client.createRootfs({ id: "far", image });
+      await killAndWait(child.pid!);
+      await host.nextServer(child.pid!);
+      expect(await host.client.health()).toMatchObject({ cacheDir: host.skim.cacheDir });
+      expect((await exec("sha256sum", ["-c", "sums"], { cwd: merged })).stdout).toContain("files/0: OK");
+      await host.client.shutdown({ force: true });
+      await eventually("it has ended", () => host.processes().length === 0);
+    }
+    expect(await host.leftovers()).toEqual([]);
+  });
+
   it("undoes a rootfs whose writable layer somebody has deleted with the cache directory", async () => {
     const host = await DaemonHost.make();
     await host.start();
