@@ -1,5 +1,6 @@
 import { type ChildProcess, execFile } from "node:child_process";
 import { once } from "node:events";
+import { cp, mkdir, readFile, symlink, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { promisify } from "node:util";
@@ -29,6 +30,24 @@ while kill -0 $input 2>/dev/null; do
   sleep 0.1
 done
 exit 0`;
+
+/** The same programs in another place and of another version, with an addon and a holder of their own. Resolves to its command line. */
+async function otherBuild(directory: string): Promise<string> {
+  const root = path.resolve(import.meta.dirname, "../..");
+  await mkdir(path.join(directory, "native/build"), { recursive: true });
+  await cp(path.join(root, "dist"), path.join(directory, "dist"), { recursive: true });
+  const release = "native/build/Release";
+  await mkdir(path.join(directory, release));
+  for (const name of ["skim.node", "skim-holder", "skim-files"])
+    await cp(path.join(root, release, name), path.join(directory, release, name));
+  await symlink(path.join(root, "node_modules"), path.join(directory, "node_modules"));
+  const described = JSON.parse(await readFile(path.join(root, "package.json"), "utf8"));
+  await writeFile(
+    path.join(directory, "package.json"),
+    JSON.stringify({ ...described, version: "0.1.1-other" }),
+  );
+  return path.join(directory, "dist/bin/skim.js");
+}
 
 describe("a server that dies under its mounts", () => {
   let dir: string;
@@ -128,16 +147,20 @@ describe("a server that dies under its mounts", () => {
     await containersHaveSeenNothing();
   }, 120_000);
 
-  it(`by an upgrade, ${upgrades} times: the one that is started takes over, and the one before ends`, async () => {
+  it(`by an upgrade, ${upgrades} times, to another build and back: the one that is started takes over, and the one before ends`, async () => {
+    const other = await otherBuild(await makeTempDir("build"));
+    const versions = new Set<string>();
     for (let upgrade = 0; upgrade < upgrades; upgrade++) {
       const before = host.servers().map(({ pid }) => pid);
-      const started = await host.start();
+      const started = await host.start([], {}, upgrade % 2 === 0 ? other : undefined);
+      versions.add((await host.client.health()).version);
       await dropCaches();
       await eventually("the server before has ended", () =>
         host.servers().every(({ pid }) => !before.includes(pid)),
       );
       expect((await host.client.health()).pid).toBe(started.pid);
     }
+    expect(versions.size).toBe(2);
     await containersHaveSeenNothing();
     expect(host.servers()).toHaveLength(1);
     expect(host.holders()).toHaveLength(1);

@@ -53,9 +53,13 @@ export class DaemonHost {
     return host;
   }
 
-  /** Resolves when the daemon takes requests. Throws with its output where it ends before. */
-  async start(args: readonly string[] = [], env: NodeJS.ProcessEnv = {}): Promise<ChildProcess> {
-    const child = this.spawn(args, env);
+  /** Resolves when the daemon takes requests. Throws with its output where it ends before. `cli`: of another build. */
+  async start(
+    args: readonly string[] = [],
+    env: NodeJS.ProcessEnv = {},
+    cli = cliFile,
+  ): Promise<ChildProcess> {
+    const child = this.spawn(args, env, cli);
     const ended = once(child, "close").then(([code, signal]) => {
       throw new Error(`skim daemon ended with ${signal ?? code}\n${this.lines.slice(-20).join("\n")}`);
     });
@@ -70,8 +74,8 @@ export class DaemonHost {
     return child;
   }
 
-  spawn(args: readonly string[] = [], env: NodeJS.ProcessEnv = {}): ChildProcess {
-    const child = spawn(process.execPath, [cliFile, "daemon", ...args], {
+  spawn(args: readonly string[] = [], env: NodeJS.ProcessEnv = {}, cli = cliFile): ChildProcess {
+    const child = spawn(process.execPath, [cli, "daemon", ...args], {
       env: { ...this.skim.env, ...env },
       stdio: ["ignore", "ignore", "pipe"],
     });
