@@ -17,6 +17,7 @@ import { MNT_DETACH, UMOUNT_NOFOLLOW } from "../fuse/umount-flags.js";
 import type { DescriptorKeeper, HeldConnection } from "../holder/descriptor-keeper.js";
 import { Mounter } from "../holder/mounter.js";
 import { openDescriptorKeeper } from "../holder/open-keeper.js";
+import { serviceWatchdogMs } from "../holder/service-notifier.js";
 import { openDiskCache } from "../mount/disk-cache.js";
 import type { ServerStart } from "../mount/mount-observation.js";
 import { type MountRecord, MountRecords, newMountId } from "../mount/mount-record.js";
@@ -354,12 +355,13 @@ export class Daemon {
 
   #watch(): void {
     void this.#keeper.takenOver.then(() => this.stop());
+    const { watchdogMs } = this.#options.settings;
     const watchdog = new Watchdog({
       keeper: this.#keeper,
       images: this.images,
       records: this.#records,
       logger: this.logger,
-      watchdogMs: this.#options.settings.watchdogMs,
+      watchdogMs: Math.min(watchdogMs, serviceWatchdogMs(process.env) || watchdogMs),
       wedgedMs: this.#options.settings.readDeadlineMs + wedgedExtraMs,
       restart: () => process.exit(errorTable.INTERNAL.exitCode),
     });

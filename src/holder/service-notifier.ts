@@ -18,6 +18,15 @@ const sendIntervalMs = 10;
 /** As long as sd_notify_barrier(3) waits in systemd's own programs. */
 const barrierTimeoutMs = 30_000;
 
+/** How often the manager wants to hear of this process, at least (WATCHDOG_USEC); 0 where it does not. */
+export function serviceWatchdogMs(environment: NodeJS.ProcessEnv): number {
+  // Meant for this process, unless it names another.
+  const pid = environment.WATCHDOG_PID;
+  const isOurs = pid === undefined || pid === String(process.pid);
+  const watchdogMs = isOurs ? Number(environment.WATCHDOG_USEC ?? 0) / 1000 : 0;
+  return watchdogMs > 0 ? watchdogMs : 0;
+}
+
 export class ServiceNotifier {
   readonly #socket: string;
   readonly #native: NotifierNative;
@@ -41,11 +50,7 @@ export class ServiceNotifier {
   ): ServiceNotifier | undefined {
     const socket = environment.NOTIFY_SOCKET ?? "";
     if (!socket.startsWith("/") && !socket.startsWith("@")) return undefined;
-    // Meant for this process, unless it names another.
-    const pid = environment.WATCHDOG_PID;
-    const isOurs = pid === undefined || pid === String(process.pid);
-    const watchdogMs = isOurs ? Number(environment.WATCHDOG_USEC ?? 0) / 1000 : 0;
-    return new ServiceNotifier(socket, watchdogMs > 0 ? watchdogMs : 0, native, logger);
+    return new ServiceNotifier(socket, serviceWatchdogMs(environment), native, logger);
   }
 
   /** MAINPID, for a server that has not been started by the manager itself. */

@@ -2,6 +2,7 @@ import { execFile, spawn } from "node:child_process";
 import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import path from "node:path";
+import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { findMount } from "../../src/fuse/mount-table.js";
@@ -266,5 +267,30 @@ describe("a daemon in the hands of an operator", () => {
     expect(findMount(merged)).toBeUndefined();
     await host.shutdown();
     expect(await host.leftovers()).toEqual([]);
+  });
+
+  it("is heard of oftener than a service manager wants, however little that is", async () => {
+    const host = await DaemonHost.make();
+    const address = path.join(dir, "notify");
+    const script = path.resolve(import.meta.dirname, "../holder/fake-systemd.py");
+    const service = ["env", "WATCHDOG_USEC=200000", process.execPath, cliFile, "daemon"];
+    const manager = spawn("python3", [script, address, ...service], {
+      env: { ...host.skim.env, FDSTORE: "10" },
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    const told: Record<string, string>[] = [];
+    createInterface({ input: manager.stdout }).on("line", (line) => told.push(JSON.parse(line).fields ?? {}));
+    try {
+      manager.stdin.write("start\n");
+      await eventually("it is ready", async () => (await host.client.ready().catch(() => undefined))?.ready);
+      // Of its own accord it would take longer for these than this waits.
+      await eventually(
+        "it has been heard of often enough",
+        () => told.filter((fields) => fields.WATCHDOG === "1").length > 40,
+      );
+    } finally {
+      if (await host.health()) await host.client.shutdown();
+      manager.kill("SIGKILL");
+    }
   });
 });
