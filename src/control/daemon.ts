@@ -4,7 +4,6 @@
  * It may die at any time. Its /dev/fuse descriptors are kept by another process (src/holder), what it has mounted is in records, and the next one goes on from there: first it
  * serves what was served before, for readers wait; then it removes what its predecessor was in the middle of; then it takes requests.
  */
-import { closeSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { describeError, errorTable, SkimError } from "../base/errors.js";
 import type { Logger } from "../base/logger.js";
@@ -13,7 +12,6 @@ import { UndoStack } from "../base/undo-stack.js";
 import { skimVersion } from "../base/version.js";
 import type { Presence } from "../content/background-fill.js";
 import { createSharedContentParts } from "../content/content.js";
-import { MNT_DETACH, UMOUNT_NOFOLLOW } from "../fuse/umount-flags.js";
 import type { DescriptorKeeper, HeldConnection } from "../holder/descriptor-keeper.js";
 import { Mounter } from "../holder/mounter.js";
 import { openDescriptorKeeper } from "../holder/open-keeper.js";
@@ -35,6 +33,7 @@ import { ImageFinder, type ImageName } from "./image-finder.js";
 import { cleanUp } from "./leftovers.js";
 import { RootfsLifecycle } from "./rootfs-lifecycle.js";
 import { type SharedImage, SharedImages } from "./shared-images.js";
+import { takeOver } from "./take-over.js";
 import { Watchdog } from "./watchdog.js";
 
 /** What a successor waits for at most while this one lets go: less than its readers would notice, as far as reads wait for the network. */
@@ -317,29 +316,9 @@ export class Daemon {
 
   async #takeOver(held: readonly HeldConnection[]): Promise<void> {
     const recorded = await this.#records.list();
-    await Promise.all(
-      held.map(async (connection) => {
-        const { id } = connection;
-        const users = recorded.filter(({ sharedImage }) => sharedImage === id);
-        try {
-          const image = await this.images.adopt(
-            connection,
-            users.map((record) => record.id),
-          );
-          if (image) return this.logger.info({ mount: id, users: users.length }, "served again");
-          // Its mount was not done when the server before died: nobody has used it.
-          closeSync(connection.descriptor);
-        } catch (error) {
-          // Better an error for its readers than to let them wait for ever.
-          this.logger.error(
-            { mount: id, users: users.map((record) => record.id), error: describeError(error) },
-            "cannot be served again: its readers get ENOTCONN",
-          );
-        }
-        await this.#native.umount(connection.mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW).catch(() => {});
-        await this.#keeper.release(id);
-      }),
-    );
+    await takeOver(held, recorded, {
+      ...{ images: this.images, keeper: this.#keeper, native: this.#native, logger: this.logger },
+    });
     for (const record of recorded) this.rootfs.knows(record);
   }
 
