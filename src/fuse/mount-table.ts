@@ -33,14 +33,14 @@ export function readMountTable(): MountEntry[] {
 
 /** Those at exactly `mountpoint`. On a host with hundreds of mounts parsing them all takes a millisecond. */
 export function mountsAt(mountpoint: string): MountEntry[] {
-  const field = ` ${escapeField(mountpoint)} `;
+  const field = ` ${escapeMountpoint(mountpoint)} `;
   const table = parseMountTable(readFileSync("/proc/self/mountinfo"), (line) => line.includes(field));
   return table.filter((entry) => entry.mountpoint === mountpoint);
 }
 
-/** Those of a filesystem type. */
+/** Those of a filesystem type, which is a word. */
 export function mountsOfType(type: string): MountEntry[] {
-  const field = ` - ${escapeField(type)} `;
+  const field = ` - ${type} `;
   const table = parseMountTable(readFileSync("/proc/self/mountinfo"), (line) => line.includes(field));
   return table.filter((entry) => entry.type === type);
 }
@@ -99,9 +99,9 @@ function unescapeField(field: string): string {
   return Buffer.from(raw, "latin1").toString("utf8");
 }
 
-/** As unescapeField reads it, one character a byte. */
-function escapeField(text: string): string {
+/** A mount point as the table has it, one character a byte. (Sources have # escaped as well; fs/proc_namespace.c, show_mountinfo.) */
+function escapeMountpoint(text: string): string {
   return Buffer.from(text)
     .toString("latin1")
-    .replace(/[ \t\n\\#]/g, (character) => `\\${character.charCodeAt(0).toString(8).padStart(3, "0")}`);
+    .replace(/[ \t\n\\]/g, (character) => `\\${character.charCodeAt(0).toString(8).padStart(3, "0")}`);
 }

@@ -9,7 +9,10 @@ const load = (name) => import(pathToFileURL(`${process.argv[2]}/${name}.js`).hre
 const { startMountServer } = await load("mount/mount-server");
 
 const quiet = () => {};
-const logger = { level: "info", trace: quiet, debug: quiet, info: quiet, warn: quiet, error: quiet };
+const logger = {
+  ...{ level: "info", trace: quiet, debug: quiet, info: quiet, warn: quiet, error: quiet },
+  child: () => logger,
+};
 const servers = new Map();
 
 const commands = {
