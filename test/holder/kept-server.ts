@@ -140,8 +140,9 @@ export class KeptPlace {
   async destroy(): Promise<void> {
     places.delete(this);
     for (const reader of this.#readers) reader.kill();
-    // A holder that is killed starts nobody any more; a server that lives starts another holder.
-    for (let living = this.living(); living.length > 0; living = this.living()) {
+    // A holder that is killed starts nobody any more; a server that lives starts another holder, which may not have written a line yet.
+    const left = () => [...new Set([...this.living(), ...processesNaming(this.runDir)])];
+    for (let living = left(); living.length > 0; living = left()) {
       for (const pid of living) kill(pid, "SIGKILL");
       for (const { mountpoint } of readMountTable().filter((entry) =>
         entry.mountpoint.startsWith(this.runDir),
@@ -152,6 +153,20 @@ export class KeptPlace {
     for (const { mountpoint } of readMountTable().filter((entry) => entry.mountpoint.startsWith(this.runDir)))
       await run("umount", ["-l", mountpoint]);
   }
+}
+
+/** Those that have it in their arguments. */
+function processesNaming(directory: string): number[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
+    .map(Number)
+    .filter((pid) => {
+      try {
+        return isAlive(pid) && readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(directory);
+      } catch {
+        return false;
+      }
+    });
 }
 
 const places = new Set<KeptPlace>();
