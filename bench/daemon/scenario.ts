@@ -14,7 +14,9 @@ const mountsInRow = 100;
 const mountsAtOnce = 100;
 const imagesForMemory = 20;
 const rootfsForMemory = 100;
-const idleSeconds = 20;
+const idleSeconds = 30;
+/** V8 collects what the work before has left when nothing has been done for some seconds. */
+const untilIdleMs = 15_000;
 /** What is measured is a pause of the readers, not of the one who measures: the next kill comes when the server has been back for a while. */
 const settleMs = 1_000;
 
@@ -139,6 +141,7 @@ async function measureIdle(host: DaemonHost, { rounds, signal }: BenchRun): Prom
   const ids = Array.from({ length: 10 }, (_, which) => `idle-${which}`);
   for (const row of rows) {
     if (row !== "no image") for (const id of ids) await client.createRootfs({ id, image: archive });
+    await new Promise((resolve) => setTimeout(resolve, untilIdleMs));
     for (let round = 0; round < rounds; round++) {
       const before = await host.processorSeconds();
       await new Promise((resolve) => setTimeout(resolve, idleSeconds * 1000));
