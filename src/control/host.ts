@@ -35,6 +35,7 @@ import {
   holdRootfs as holdRootfsAlone,
   type MountedRootfs,
   type MountRootfsOptions,
+  refuseRunning,
   type UmountRootfsOptions,
   umountRootfs as umountRootfsAlone,
 } from "../mount/rootfs.js";
@@ -86,6 +87,8 @@ export async function umountRootfs(
   const client = await daemonOf(runDir, id);
   if (!client) return await umountRootfsAlone(id, options);
   await refuseKind(runDir, id, "mount");
+  const record = await new MountRecords(runDir).find(id);
+  if (record && !force) refuseRunning(record);
   const removal = await client.remove(id, { force: force ?? false, keepUpper: keepUpper ?? false });
   return { id, upper: removal.upper };
 }

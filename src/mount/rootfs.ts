@@ -26,6 +26,7 @@ import {
 } from "./mount-image.js";
 import { type MountRecord, MountRecords, requireMountId } from "./mount-record.js";
 import { askOwnServer, readStats } from "./mount-stats.js";
+import { isRunning } from "./process-identity.js";
 import type { MountStats } from "./serve-image.js";
 import { sweepAbandoned, type UndoOptions, undoRecord } from "./undo-record.js";
 
@@ -213,5 +214,15 @@ export async function umountRootfs(
   if (!record) throw new SkimError("NOT_FOUND", `no rootfs with id ${id}; skim ps lists what is mounted`);
   if (record.kind === "mount")
     throw new SkimError("USAGE", `${id} is a plain mount; undo it with: skim umount ${id}`);
+  if (!options.force) refuseRunning(record);
   return { id, ...(await undoRecord(records, record, options)) };
+}
+
+/** Undoing a run ends its container, and whoever has started that waits for it. */
+export function refuseRunning({ id, kind, owner }: MountRecord): void {
+  if (kind !== "run" || !owner || owner.pid === process.pid || !isRunning(owner)) return;
+  throw new SkimError(
+    "IN_USE",
+    `${id} is a container that process ${owner.pid} runs; end that, or end the container and undo it with: skim rootfs umount --force ${id}`,
+  );
 }

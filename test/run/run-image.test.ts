@@ -134,6 +134,26 @@ describe("skim run", () => {
     expect(await containerProcesses("sleep 98765")).toEqual([]);
   });
 
+  it("is not undone by others while it runs, unless by force", async () => {
+    const child = host.start([
+      "run",
+      "--id",
+      "running",
+      archive,
+      "--",
+      "sh",
+      "-c",
+      "echo ready; read line; exit 7",
+    ]);
+    await once(child.stdout!, "data");
+    expect(await host.run(["rootfs", "umount", "running"])).toMatchObject({
+      code: 10,
+      stderr: expect.stringContaining(`process ${child.pid} runs`),
+    });
+    expect((await resultOf(child, "go on\n")).code).toBe(7);
+    expect(await host.leftovers()).toEqual([]);
+  });
+
   it("says so when its mount server has died, and cleans up when the container ends", async () => {
     const child = host.start(["run", "--id", "served", archive, "--", "sh", "-c", "echo ready; read line"]);
     await once(child.stdout!, "data");
