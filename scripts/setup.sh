@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 packages_run=(g++ make python3 libisal-dev libzstd-dev libfuse2 runc)
 packages_demo=(skopeo umoci)
 packages_test=(docker-registry mmdebstrap busybox-static crun runsc pigz zstd bzip2 xz-utils attr libarchive-tools fuse3 umoci skopeo openssl libcap2-bin xfsprogs btrfs-progs)
-packages_bench=(fio umoci skopeo mmdebstrap e2fsprogs xfsprogs btrfs-progs)
+packages_bench=(procps fio umoci skopeo mmdebstrap e2fsprogs xfsprogs btrfs-progs)
 
 purpose=run
 [ "${1:-}" = --for ] && purpose=$2
