@@ -5,8 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <cstring>
-
+#include "descriptor-message.h"
 #include "pool-call.h"
 #include "posix/arguments.h"
 #include "posix/bindings.h"
@@ -48,23 +47,9 @@ Napi::Value receiveDescriptor(const Napi::CallbackInfo& info) {
   const auto socket = static_cast<int>(integerArgument(info, 0, 0, INT32_MAX));
   auto work = [=]() -> int {
     char byte;
-    iovec text{&byte, 1};
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
-    msghdr message{};
-    message.msg_iov = &text;
-    message.msg_iovlen = 1;
-    message.msg_control = control;
-    message.msg_controllen = sizeof(control);
-    ssize_t got;
-    do {
-      got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-    } while (got < 0 && errno == EINTR);
-    if (got < 0) throw systemError(errno, "recvmsg");
-    const cmsghdr* header = CMSG_FIRSTHDR(&message);
-    if (got == 0 || !header || header->cmsg_type != SCM_RIGHTS || header->cmsg_len != CMSG_LEN(sizeof(int))) return -1;
-    int fd;
-    std::memcpy(&fd, CMSG_DATA(header), sizeof(fd));
-    return fd;
+    ReceivedMessage message = receiveMessage(socket, &byte, 1, 0);
+    if (message.length < 0) throw systemError(errno, "recvmsg");
+    return message.length == 0 ? -1 : message.descriptor.release();
   };
   return PoolCall<int>::start(info.Env(), {}, std::move(work), [](Napi::Env env, int& fd) -> Napi::Value {
     if (fd < 0) return env.Null();

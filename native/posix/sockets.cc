@@ -14,6 +14,7 @@
 #include <optional>
 #include <utility>
 
+#include "descriptor-message.h"
 #include "handle.h"
 #include "posix/arguments.h"
 #include "posix/bindings.h"
@@ -68,27 +69,17 @@ void onReadable(uv_poll_t* handle, int, int) {
   const Napi::Env env = watch->onPacket.Env();
   while (!watch->isClosed) {
     const Napi::HandleScope scope(env);
-    iovec text{watch->packet.data(), watch->packet.size()};
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
-    msghdr message{};
-    message.msg_iov = &text;
-    message.msg_iovlen = 1;
-    message.msg_control = control;
-    message.msg_controllen = sizeof(control);
-    const ssize_t got = recvmsg(watch->fd.get(), &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-    if (got < 0 && errno == EINTR) continue;
+    ReceivedMessage message =
+        receiveMessage(watch->fd.get(), watch->packet.data(), watch->packet.size(), MSG_DONTWAIT);
+    const ssize_t got = message.length;
     if (got < 0 && errno == EAGAIN) return;
     if (got <= 0) {
       closeWatch(*watch);
       return tell(*watch, env.Null(), -1);
     }
-    int descriptor = -1;
-    const cmsghdr* header = CMSG_FIRSTHDR(&message);
-    if (header && header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof(int)))
-      std::memcpy(&descriptor, CMSG_DATA(header), sizeof(descriptor));
     auto bytes = Napi::Uint8Array::New(env, static_cast<size_t>(got));
     std::memcpy(bytes.Data(), watch->packet.data(), static_cast<size_t>(got));
-    tell(*watch, bytes, descriptor);
+    tell(*watch, bytes, message.descriptor.release());
   }
 }
 
@@ -122,22 +113,8 @@ Napi::Value socketSend(const Napi::CallbackInfo& info) {
   const auto fd = static_cast<int>(integerArgument(info, 0, 0, INT32_MAX));
   Napi::Uint8Array array = bytesArgument(info, 1);
   const auto descriptor = static_cast<int>(integerArgument(info, 2, -1, INT32_MAX));
-  iovec text{array.Data(), array.ByteLength()};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
-  msghdr message{};
-  message.msg_iov = &text;
-  message.msg_iovlen = 1;
-  if (descriptor >= 0) {
-    message.msg_control = control;
-    message.msg_controllen = sizeof(control);
-    cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(header), &descriptor, sizeof(descriptor));
-  }
-  while (sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-    if (errno != EINTR) throw systemError(errno, "sendmsg");
+  if (sendMessage(fd, array.Data(), array.ByteLength(), descriptor, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+    throw systemError(errno, "sendmsg");
   return info.Env().Undefined();
 }
 

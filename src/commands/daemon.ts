@@ -23,7 +23,13 @@ export function addDaemonCommand(program: Command): void {
     .option("--metrics <host:port>", "serve the metrics over TCP as well, and nothing else")
     .option("--no-restart", "when it dies, leave the mounts to whoever starts it next");
   withCommonOptions(withRegistryHostOptions(daemon), { json: false });
-  daemon.action(async (options: DaemonCommandOptions) => {
+  daemon.allowExcessArguments().action(async (options: DaemonCommandOptions) => {
+    const [unknown] = daemon.args;
+    if (unknown !== undefined)
+      throw new SkimError(
+        "USAGE",
+        `skim daemon has no command ${JSON.stringify(unknown)}; it has ${daemon.commands.map((each) => each.name()).join(", ")}, and without one it serves`,
+      );
     const { runDaemon } = await import("../control/daemon-main.js");
     const context = createContext(options);
     // It has an end of its own to come to.

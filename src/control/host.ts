@@ -35,7 +35,7 @@ import {
   holdRootfs as holdRootfsAlone,
   type MountedRootfs,
   type MountRootfsOptions,
-  refuseRunning,
+  requireRootfs,
   type UmountRootfsOptions,
   umountRootfs as umountRootfsAlone,
 } from "../mount/rootfs.js";
@@ -84,11 +84,9 @@ export async function umountRootfs(
 ): Promise<{ id: string; upper: string | undefined }> {
   const { force, keepUpper } = options;
   const { runDir } = resolveSettings(options.settings);
-  const client = await daemonOf(runDir, id);
+  const { sharedImage } = await requireRootfs(new MountRecords(runDir), id, options);
+  const client = sharedImage === undefined ? undefined : (await DaemonClient.find(runDir))?.client;
   if (!client) return await umountRootfsAlone(id, options);
-  await refuseKind(runDir, id, "mount");
-  const record = await new MountRecords(runDir).find(id);
-  if (record && !force) refuseRunning(record);
   const removal = await client.remove(id, { force: force ?? false, keepUpper: keepUpper ?? false });
   return { id, upper: removal.upper };
 }
@@ -257,12 +255,6 @@ async function daemonOf(runDir: string, id: string): Promise<DaemonClient | unde
   const record = await new MountRecords(runDir).find(id);
   if (record?.sharedImage === undefined && record?.kind !== "image") return undefined;
   return (await DaemonClient.find(runDir))?.client;
-}
-
-async function refuseKind(runDir: string, id: string, kind: "mount"): Promise<void> {
-  const record = await new MountRecords(runDir).find(id);
-  if (record?.kind === kind)
-    throw new SkimError("USAGE", `${id} is a plain mount; undo it with: skim umount ${id}`);
 }
 
 /** The image is found, and indexed where it is not yet, here: with this process's credentials, and its progress to be seen. */

@@ -22,8 +22,6 @@ export interface SharedImage {
   readonly id: string;
   readonly served: ServedShared;
   readonly mountpoint: string;
-  /** Time of Date.now(). */
-  readonly since: number;
   /** Ids of the records that use it. */
   readonly users: Set<string>;
   /** Until it is unmounted because nobody uses it. */
@@ -161,7 +159,7 @@ export class SharedImages {
   #keep(id: string, served: ServedShared, users: readonly string[]): SharedImage {
     const { settings } = this.#options;
     const { mountpoint } = sharedPlaces(settings.runDir, id);
-    const image: SharedImage = { id, served, mountpoint, since: Date.now(), users: new Set(users) };
+    const image: SharedImage = { id, served, mountpoint, users: new Set(users) };
     this.#images.set(id, image);
     void served.ended.then(() => this.#ended(image));
     if (image.users.size === 0) this.#unmountLater(image);

@@ -106,6 +106,7 @@ export async function umountImage(
   const records = new MountRecords(settings.runDir);
   const record = await findRecord(records, directoryOrId);
   if (!record) return await umountUnrecorded(directoryOrId, options);
+  refuseImage(record);
   if (record.kind !== "mount") {
     throw new SkimError(
       "USAGE",
@@ -114,6 +115,15 @@ export async function umountImage(
   }
   await undoRecord(records, record, options);
   return { id: record.id, mountpoint: record.lower };
+}
+
+/** Throws USAGE for the mount of an image that a daemon shares: containers of several rootfs read from it. */
+export function refuseImage({ id, kind }: MountRecord): void {
+  if (kind !== "image") return;
+  throw new SkimError(
+    "USAGE",
+    `${id} is the mount of an image that rootfs share: it goes by itself when nobody uses it; skim ps lists who does`,
+  );
 }
 
 /** By id, else by the directory that is mounted on. */

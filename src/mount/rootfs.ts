@@ -21,6 +21,7 @@ import {
   beginMarks,
   type MountImageOptions,
   newRecord,
+  refuseImage,
   serverOptions,
   type UmountOptions,
 } from "./mount-image.js";
@@ -210,19 +211,30 @@ export async function umountRootfs(
 ): Promise<{ id: string; upper: string | undefined }> {
   const settings = resolveSettings(options.settings);
   const records = new MountRecords(settings.runDir);
-  const record = await records.find(id);
-  if (!record) throw new SkimError("NOT_FOUND", `no rootfs with id ${id}; skim ps lists what is mounted`);
-  if (record.kind === "mount")
-    throw new SkimError("USAGE", `${id} is a plain mount; undo it with: skim umount ${id}`);
-  if (!options.force) refuseRunning(record);
+  const record = await requireRootfs(records, id, options);
   return { id, ...(await undoRecord(records, record, options)) };
 }
 
-/** Undoing a run ends its container, and whoever has started that waits for it. */
-export function refuseRunning({ id, kind, owner }: MountRecord): void {
-  if (kind !== "run" || !owner || owner.pid === process.pid || !isRunning(owner)) return;
-  throw new SkimError(
-    "IN_USE",
-    `${id} is a container that process ${owner.pid} runs; end that, or end the container and undo it with: skim rootfs umount --force ${id}`,
-  );
+/**
+ * The record of a rootfs that may be undone. Throws NOT_FOUND, USAGE for a plain mount, and IN_USE for a run that goes on, unless told to force: undoing it ends its container,
+ * and whoever has started that waits for it.
+ */
+export async function requireRootfs(
+  records: MountRecords,
+  id: string,
+  { force = false }: Pick<UmountRootfsOptions, "force">,
+): Promise<MountRecord> {
+  const record = await records.find(id);
+  if (!record) throw new SkimError("NOT_FOUND", `no rootfs with id ${id}; skim ps lists what is mounted`);
+  const { kind, owner } = record;
+  if (kind === "mount")
+    throw new SkimError("USAGE", `${id} is a plain mount; undo it with: skim umount ${id}`);
+  refuseImage(record);
+  const isOthers = kind === "run" && owner && owner.pid !== process.pid && isRunning(owner);
+  if (isOthers && !force)
+    throw new SkimError(
+      "IN_USE",
+      `${id} is a container that process ${owner.pid} runs; end that, or end the container and undo it with: skim rootfs umount --force ${id}`,
+    );
+  return record;
 }

@@ -152,18 +152,14 @@ function timePassed(ms: number): Promise<void> {
  * Undoes what processes that were killed in the middle of mounting have left, as far as their mount servers have not done it already. What was
  * mounted as a whole is not touched, whatever has become of its server: its writable layer may be all there is of somebody's work.
  */
-export async function sweepAbandoned(
-  records: MountRecords,
-  logger: Logger,
-  native?: OverlayBinding,
-): Promise<void> {
+export async function sweepAbandoned(records: MountRecords, logger: Logger): Promise<void> {
   await records.removeHalfWritten();
   for (const record of await records.list()) {
     if (record.complete || !record.owner || isRunning(record.owner)) continue;
     // Its server knows that the owner is gone, and is at it.
     if (record.server && isRunning(record.server)) continue;
     try {
-      await undoRecord(records, record, { force: true, ...(native ? { native } : {}) });
+      await undoRecord(records, record, { force: true });
       logger.warn({ id: record.id }, "undid what a killed process had left");
     } catch (error) {
       logger.warn(

@@ -9,7 +9,7 @@
  */
 import { mkdir, readdir, realpath, rmdir, stat } from "node:fs/promises";
 import path from "node:path";
-import { SkimError, systemErrorCode } from "../base/errors.js";
+import { isSkimError, SkimError, systemErrorCode } from "../base/errors.js";
 import { haltAt } from "../base/halt.js";
 import { type Logger, silentLogger } from "../base/logger.js";
 import { UndoStack } from "../base/undo-stack.js";
@@ -86,11 +86,11 @@ export async function mountOverlay(options: MountOverlayOptions): Promise<Overla
         throw new SkimError("USAGE", "an upper dir and a tmpfs upper exclude each other; give one of them");
       }
       options.signal?.throwIfAborted();
-      record = await makeDirectories(options, undo);
-      refuseOverlap(record);
-      haltAt("upper-made");
-      const lock = await UpperLock.take(record.lockFile, record.upper, record.merged, options.native);
+      const { places, removeUpper } = await makeDirectories(options, undo);
+      record = places;
+      const lock = await lockUpper(record, options, removeUpper);
       undo.defer(() => lock.abandon());
+      undo.defer(removeUpper);
       await refuseMountsInUse(record);
       const mark = await prepareUpper(record, options, undo);
       haltAt("upper-seeded");
@@ -108,11 +108,17 @@ export async function mountOverlay(options: MountOverlayOptions): Promise<Overla
 }
 
 /** Decides on all paths and makes the directories that are missing. */
-async function makeDirectories(options: MountOverlayOptions, undo: UndoStack): Promise<OverlayMount> {
+async function makeDirectories(
+  options: MountOverlayOptions,
+  undo: UndoStack,
+): Promise<{ places: OverlayMount; removeUpper: () => Promise<void> }> {
   const madeDirectories: string[] = [];
-  const make = async (directory: string): Promise<string> => {
+  const make = async (
+    directory: string,
+    onMade = (remove: () => Promise<void>) => undo.defer(remove),
+  ): Promise<string> => {
     const made = await makeDirectory(directory);
-    if (made) undo.defer(() => rmdir(directory));
+    if (made) onMade(() => rmdir(directory));
     // Later processes compare paths with the mount table, which has no symlinks.
     const real = await realpath(directory);
     if (made) madeDirectories.unshift(real);
@@ -125,7 +131,7 @@ async function makeDirectories(options: MountOverlayOptions, undo: UndoStack): P
   const paths = { lower: path.resolve(options.lower), merged, rootDir };
   if (options.tmpfsUpper) {
     const tmpfs = await make(path.join(rootDir, "tmpfs"));
-    return {
+    const places = {
       ...paths,
       upper: path.join(tmpfs, "upper"),
       work: path.join(tmpfs, "work"),
@@ -134,9 +140,13 @@ async function makeDirectories(options: MountOverlayOptions, undo: UndoStack): P
       upperGiven: false,
       madeDirectories,
     };
+    return { places, removeUpper: async () => {} };
   }
-  const upper = await make(path.resolve(options.upper ?? path.join(rootDir, "upper")));
-  return {
+  let removeUpper = async () => {};
+  const upper = await make(path.resolve(options.upper ?? path.join(rootDir, "upper")), (remove) => {
+    removeUpper = remove;
+  });
+  const places = {
     ...paths,
     upper,
     work: workDirectoryOf(upper),
@@ -145,6 +155,24 @@ async function makeDirectories(options: MountOverlayOptions, undo: UndoStack): P
     // The upper is removed with its content, or not at all.
     madeDirectories: madeDirectories.filter((directory) => directory !== upper),
   };
+  return { places, removeUpper };
+}
+
+/** Who has the lock has the upper dir: somebody else's stays, also where it was made here a moment ago. */
+async function lockUpper(
+  places: OverlayMount,
+  { native }: MountOverlayOptions,
+  removeUpper: () => Promise<void>,
+): Promise<UpperLock> {
+  const { lockFile, upper, merged } = places;
+  try {
+    refuseOverlap(places);
+    haltAt("upper-made");
+    return await UpperLock.take(lockFile, upper, merged, native);
+  } catch (error) {
+    if (!isSkimError(error, "IN_USE")) await removeUpper();
+    throw error;
+  }
 }
 
 async function refuseMountsInUse(record: OverlayMount): Promise<void> {

@@ -217,6 +217,38 @@ describe("a daemon in the hands of an operator", () => {
     expect(await host.leftovers()).toEqual([]);
   });
 
+  it("does not take a shared mount away under its rootfs, whoever asks by its id, with a server or while none is there", async () => {
+    const host = await DaemonHost.make();
+    const child = await host.start();
+    const { merged, imageId } = await host.client.createRootfs({ id: "stands", image });
+    const refuse = async () => {
+      for (const args of [
+        ["umount", imageId],
+        ["rootfs", "umount", imageId, "--force"],
+      ])
+        expect(await host.skim.run(args)).toMatchObject({
+          code: 2,
+          stderr: expect.stringMatching(/goes by itself when nobody uses it/),
+        });
+    };
+    await refuse();
+    await killAndWait(child.pid!, "SIGTERM");
+    await refuse();
+    await host.start();
+    expect((await exec("cat", [`${merged}/name`])).stdout).toBe("image 0\n");
+    await host.shutdown(true);
+  });
+
+  it("is told what skim daemon has where it asks for what it has not", async () => {
+    const host = await DaemonHost.make();
+    const unknown = await host.skim.run(["daemon", "stats"]);
+    expect(unknown).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/no command "stats"; it has status, /),
+    });
+    expect(host.servers()).toEqual([]);
+  });
+
   it("says of a host without a server that its mounts are held, and of one without anything that there is none", async () => {
     const host = await DaemonHost.make();
     expect((await host.skim.run(["daemon", "status"])).stderr).not.toContain("held");

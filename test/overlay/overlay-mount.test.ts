@@ -228,6 +228,14 @@ describe("an upper dir", () => {
     expect(mountsBelow(dir)).toEqual([]);
   });
 
+  test("that was made a moment ago stays where somebody else has come first to its lock: he has the directory", async () => {
+    const upper = path.join(dir, "wanted");
+    const refused = mount({ upper, native: { ...native, tryLock: () => false } });
+    await expect(refused).rejects.toMatchObject({ code: "IN_USE" });
+    expect(readdirSync(dir)).toContain("wanted");
+    await unmount(await mount({ upper }));
+  });
+
   test("in use is refused, naming the overlay, also through a symlink and as somebody else's work dir", async () => {
     const upper = path.join(dir, "upper");
     const record = await mount({ upper });
