@@ -20,6 +20,8 @@ export class MountedEntry {
   readonly deviceMinor: number;
   readonly #id: number;
   readonly #native: Pick<NativeBinding, "umount">;
+  /** The last unmount that was asked for; never rejects. */
+  #unmounting: Promise<unknown> = Promise.resolve();
 
   constructor(mount: MountEntry, native: Pick<NativeBinding, "umount">) {
     this.mountpoint = mount.mountpoint;
@@ -53,9 +55,15 @@ export class MountedEntry {
 
   /**
    * Takes the mount out of the table. False where it was not in it any more. Throws IN_USE, naming who uses it or what lies on it, and
-   * MOUNT_FAILED.
+   * MOUNT_FAILED. One at a time: two umount2 at once hold the mount while they look it up, and tell each other EBUSY.
    */
   async unmount(force: boolean): Promise<boolean> {
+    const unmounted = this.#unmounting.then(() => this.#unmount(force));
+    this.#unmounting = unmounted.catch(() => {});
+    return await unmounted;
+  }
+
+  async #unmount(force: boolean, mayTryAgain = true): Promise<boolean> {
     const table = readMountTable();
     const mount = this.find(table);
     if (!mount) return false;
@@ -80,6 +88,8 @@ export class MountedEntry {
           cause,
         });
       const holders = findMountHolders(mount);
+      // Somebody who looked at it for a moment (df, another umount) and is gone since.
+      if (code === "EBUSY" && holders.length === 0 && mayTryAgain) return await this.#unmount(force, false);
       throw new SkimError(
         "IN_USE",
         `cannot unmount ${mountpoint}: it is in use${holders.length ? `: ${holders.join(", ")}` : ""}; end what uses it and unmount again`,

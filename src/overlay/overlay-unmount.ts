@@ -95,7 +95,12 @@ async function unmountMerged(record: OverlayMount, options: UnmountOverlayOption
   if (mounted) await unmount(merged, 0, options.native);
 }
 
-async function unmount(target: string, flags: number, native: OverlayBinding): Promise<void> {
+async function unmount(
+  target: string,
+  flags: number,
+  native: OverlayBinding,
+  mayTryAgain = true,
+): Promise<void> {
   try {
     await native.umount(target, flags | UMOUNT_NOFOLLOW);
   } catch (cause) {
@@ -104,6 +109,8 @@ async function unmount(target: string, flags: number, native: OverlayBinding): P
     }
     const mount = findMount(target);
     const holders = mount ? findMountHolders(mount) : [];
+    // Somebody who looked at it for a moment (df, another umount) and is gone since.
+    if (holders.length === 0 && mayTryAgain) return await unmount(target, flags, native, false);
     const who = holders.join("; ") || "somebody whom /proc does not show";
     throw new SkimError("IN_USE", `${target} is in use: ${who}; end that, then unmount again`, { cause });
   }

@@ -44,6 +44,16 @@ def xattr_names(path):
         raise
 
 
+def link_target(path):
+    try:
+        return text(os.readlink(path))
+    except OSError as error:
+        # fuse-native cannot pass a target that is not UTF-8 on (SEMANTICS.md).
+        if error.errno == errno.EILSEQ:
+            return "(EILSEQ)"
+        raise
+
+
 def describe(path, name, with_content):
     found = os.lstat(path)
     kind = TYPES[stat.S_IFMT(found.st_mode)]
@@ -63,7 +73,7 @@ def describe(path, name, with_content):
         "mtimeNsec": found.st_mtime_ns % 10**9,
         "nlink": found.st_nlink,
         "inode": f"{found.st_dev}:{found.st_ino}",
-        "linkTarget": text(os.readlink(path)) if kind == "symlink" else "",
+        "linkTarget": link_target(path) if kind == "symlink" else "",
         "device": f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}" if device else "",
         "xattrs": xattrs,
         "sha256": sha256_of(path) if kind == "file" and with_content else "",

@@ -2,7 +2,10 @@
 import { type ByteString, textOf } from "../../src/base/byte-string.js";
 import type { DumpLine } from "../support/tree-dump.js";
 
-/** Lines as a mount by fuse-native shows them: times in milliseconds from 1970 on; no names that are not UTF-8 or have U+FFFD (SEMANTICS.md). */
+/** What tree-dump.py prints for it. */
+const unreadableTarget = "(EILSEQ)" as ByteString;
+
+/** Lines as a mount by fuse-native shows them: times in milliseconds from 1970 on; no names that are not UTF-8 or have U+FFFD, and such targets cannot be read (SEMANTICS.md). */
 export function asFuseNativeShows(lines: readonly DumpLine[]): DumpLine[] {
   const named = lines.filter((line) => textOf(line.path)?.includes("\ufffd") === false);
   const firstNames = new Map<ByteString, ByteString>();
@@ -10,6 +13,7 @@ export function asFuseNativeShows(lines: readonly DumpLine[]): DumpLine[] {
   return named.map((line) => ({
     ...line,
     firstName: firstNames.get(line.firstName)!,
+    linkTarget: textOf(line.linkTarget)?.includes("\ufffd") === false ? line.linkTarget : unreadableTarget,
     mtimeSec: Math.max(line.mtimeSec, 0),
     mtimeNsec: line.mtimeSec < 0 ? 0 : line.mtimeNsec - (line.mtimeNsec % 1_000_000),
   }));
