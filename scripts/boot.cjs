@@ -11,7 +11,9 @@ const vm = require("node:vm");
 const name = path.basename(__filename, ".js");
 if (name === "skim") require("./early-start.cjs").startEarly(process.argv.slice(2));
 const file = path.join(__dirname, `${name}.bundle.cjs`);
-const cacheFile = path.join(__dirname, `${name}.code-cache`);
+// Commands with a cache of their own: others would have to read what only these run.
+const part = name === "skim" && ["daemon", "index"].includes(process.argv[2]) ? process.argv[2] : name;
+const cacheFile = path.join(__dirname, `${part}.code-cache`);
 
 function readCache() {
   try {
@@ -21,8 +23,8 @@ function readCache() {
   }
 }
 
-// On the first line: places in stacks are those of the file.
-const source = `(function (exports, require, module, __filename, __dirname) {${readFileSync(file, "utf8")}\n})`;
+// On the first line: places in stacks are those of the file, which is ASCII (build-ts.mjs): decoding two megabytes of UTF-8 takes as long as loading the cache.
+const source = `(function (exports, require, module, __filename, __dirname) {${readFileSync(file, "latin1")}\n})`;
 // Code from a cache cannot import(): bundles require what is node's own.
 const script = new vm.Script(source, { filename: file, cachedData: readCache() });
 // When it is built: with what has been compiled by the end of a run. By rename: one that is cut short would be refused.

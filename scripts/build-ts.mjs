@@ -39,6 +39,20 @@ const earlyStart = {
   name: "early-start",
   resolveId: (id) => (id.endsWith("/server-process.js") ? { id: "./early-start.cjs", external: true } : null),
 };
+/** Texts of zod in forty languages, which its index exports: skim has its own. */
+const withoutLocales = {
+  name: "without-locales",
+  resolveId: (id, importer) =>
+    id === "../locales/index.js" && importer?.includes("/node_modules/zod/") ? { id: "\0no-locales" } : null,
+  load: (id) => (id === "\0no-locales" ? "export {};" : null),
+};
+/** Modules of node's that few commands need, and that take milliseconds to load: not with the bundle, but with the module of ours or theirs that imports them. */
+const builtinsOnDemand = {
+  name: "builtins-on-demand",
+  resolveId: (id, importer) =>
+    id !== "node:http2" ? null : importer === "\0http2.cjs" ? { id, external: true } : { id: "\0http2.cjs" },
+  load: (id) => (id === "\0http2.cjs" ? 'module.exports = require("node:http2");' : null),
+};
 const bundles = [
   { input: "src/early-start.ts", file: "early-start.cjs" },
   { input: "src/cli.ts", file: "skim.bundle.cjs", plugins: [earlyStart] },
@@ -48,7 +62,7 @@ for (const { input, file, plugins = [] } of bundles) {
   const bundle = await rolldown({
     input: path.join(root, input),
     platform: "node",
-    plugins,
+    plugins: [...plugins, withoutLocales, builtinsOnDemand],
     resolve: { alias: { undici$: path.join(root, "scripts/undici-parts.cjs") } },
     // An addon that finds its binary from where it lies, and optional.
     external: ["fuse-native"],
@@ -64,8 +78,12 @@ for (const { input, file, plugins = [] } of bundles) {
   });
   await bundle.close();
   // See boot.cjs. Node's own modules are loaded with the first of them anyway: import them statically.
-  const dynamic = /\bimport\(`[^`]*`\)/.exec(output[0].code);
+  const { code } = output[0];
+  const dynamic = /\bimport\(`[^`]*`\)/.exec(code);
   if (dynamic) throw new Error(`${file} has ${dynamic[0]}, which cannot run from a code cache`);
+  // See boot.cjs. Strings, templates and regular expressions, where these characters are, take the escape for the character.
+  const escaped = code.replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  if (escaped !== code) writeFileSync(path.join(built, file), escaped);
 }
 for (const name of ["skim", "mount-server"])
   copyFileSync(path.join(root, "scripts/boot.cjs"), path.join(built, `${name}.js`));
