@@ -16,7 +16,8 @@ import {
   readMountInFull as readMountOf,
   readStart as readStartOf,
 } from "../mount/explain-mount.js";
-import { openImageOrArchive } from "../mount/image-or-archive.js";
+import { withImage } from "../mount/image-in-use.js";
+import { type OpenedImage, openImageOrArchive } from "../mount/image-or-archive.js";
 import {
   beginMarks,
   type MountedImage,
@@ -33,6 +34,7 @@ import {
   type HeldRootfs,
   type HoldRootfs,
   holdRootfs as holdRootfsAlone,
+  isSeenBefore,
   type MountedRootfs,
   type MountRootfsOptions,
   requireRootfs,
@@ -181,13 +183,13 @@ async function holdRootfs(
   const { runDir } = resolveSettings(options.settings);
   const records = new MountRecords(runDir);
   const marks = beginMarks(options);
-  const { request, opened } = await openedRequest({ ...options, marks });
-  try {
+  return await withImage(options.image, { ...options, marks }, async (opened, confirm) => {
     const { kind, upper, tmpfsUpper, merged, ownDirectories } = options;
     const dirs = [...(options.dirs ?? []), ...(plan?.directories(opened.archive) ?? [])];
+    if (isSeenBefore(options)) await confirm();
     marks.set("launched");
     const mounted = await client.createRootfs({
-      ...request,
+      ...requestFor(opened, options),
       id: options.id,
       dirs: [...dirs],
       ...(kind ? { kind } : {}),
@@ -212,6 +214,7 @@ async function holdRootfs(
     };
     try {
       await plan?.prepare({ archive: opened.archive, lower: mounted.lower });
+      await confirm();
       const record = await records.find(options.id);
       if (!record) throw new SkimError("LOCAL_IO", `somebody else has removed rootfs ${options.id}`);
       const { id, lower, upper: upperDirectory, work, merged: mergedDirectory } = mounted;
@@ -234,9 +237,7 @@ async function holdRootfs(
       await undo({ force: true }).catch(() => {});
       throw error;
     }
-  } finally {
-    await opened.archive.close();
-  }
+  });
 }
 
 /** Undefined where no daemon runs that can do what is wanted. */
@@ -257,27 +258,28 @@ async function daemonOf(runDir: string, id: string): Promise<DaemonClient | unde
   return (await DaemonClient.find(runDir))?.client;
 }
 
-/** The image is found, and indexed where it is not yet, here: with this process's credentials, and its progress to be seen. */
-async function openedRequest(options: MountRootfsOptions | MountImageOptions) {
-  const opened = await openImageOrArchive(options.image, options);
+/** The image has been found, and indexed where it was not yet, here: with this process's credentials, and its progress to be seen. */
+function requestFor(
+  { archiveFile, source }: Omit<OpenedImage, "archive">,
+  options: MountRootfsOptions | MountImageOptions,
+) {
   const settings = resolveSettings(options.settings);
   const { prefetch, backgroundFill, recordProfile, command } = options;
-  const request = {
-    image: opened.archiveFile,
-    source: options.source ?? opened.source,
+  return {
+    image: archiveFile,
+    source: options.source ?? source,
     access: accessOf(settings),
     ...(prefetch ? { prefetch } : {}),
     ...(backgroundFill ? { backgroundFill } : {}),
     ...(recordProfile ? { recordProfile } : {}),
     ...(command ? { command: mutableCommand(command) } : {}),
   } satisfies Omit<RootfsRequestBody, "id">;
-  return { request, opened };
 }
 
 async function imageRequest(options: MountImageOptions) {
-  const { request, opened } = await openedRequest(options);
+  const opened = await openImageOrArchive(options.image, options);
   await opened.archive.close();
-  return { request, reference: opened.source };
+  return { request: requestFor(opened, options), reference: opened.source };
 }
 
 function accessOf({ insecureRegistries, mirrors }: Settings): NonNullable<RootfsRequestBody["access"]> {

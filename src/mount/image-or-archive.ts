@@ -13,7 +13,9 @@ import { resolveSettings, type SettingsInput } from "../base/settings.js";
 import type { StartMarks } from "../base/start-marks.js";
 import { type Platform, platformEquals } from "../image/platform.js";
 import { parseReference, type Reference, referenceText, withDigest } from "../image/reference.js";
+import type { KnownImage } from "../registry/image-source.js";
 import { openChecked, openStoredArchive } from "./archive-store.js";
+import { noteMeaning } from "./known-names.js";
 
 export interface OpenImageOptions {
   readonly settings?: SettingsInput;
@@ -23,6 +25,8 @@ export interface OpenImageOptions {
   readonly signal?: AbortSignal;
   /** Are set on the way. */
   readonly marks?: StartMarks;
+  /** What the name may mean; this is what is returned where it does, and not asked for again. */
+  readonly likely?: OpenedImage;
 }
 
 export interface OpenedImage {
@@ -51,28 +55,46 @@ export async function openImageOrArchive(name: string, options: OpenImageOptions
 
 async function openImage(name: string, options: OpenImageOptions): Promise<OpenedImage> {
   const settings = resolveSettings(options.settings);
+  const { cacheDir, spanBytes } = settings;
+  const { platform, likely } = options;
   const reference = parseReference(name);
-  const kept = await openKeptArchive(reference, settings.cacheDir, settings.spanBytes, options.platform);
+  const kept = await openKeptArchive(reference, cacheDir, spanBytes, platform);
   if (kept) return kept;
   // Loaded here: a start from an archive asks no registry, and indexes nothing.
   const { openImageSource } = await import("../registry/open-image-source.js");
   const source = await openImageSource(reference, { settings, logger: options.logger ?? silentLogger });
   try {
-    const image = await source.resolve(pickDefined({ platform: options.platform, signal: options.signal }));
+    const image = await source.resolve(
+      pickDefined({ platform, signal: options.signal, known: likely && knownOf(likely.archive) }),
+    );
+    const { manifestDigest } = image;
     options.marks?.set("resolved");
-    const pinned = referenceText(withDigest(reference, image.manifestDigest));
-    const stored = await openStoredArchive(settings.cacheDir, image.manifestDigest, settings.spanBytes);
+    await noteMeaning(cacheDir, reference, platform, manifestDigest);
+    if (likely?.archive.identity.manifestDigest === manifestDigest) return likely;
+    const pinned = referenceText(withDigest(reference, manifestDigest));
+    const stored = await openStoredArchive(cacheDir, manifestDigest, spanBytes);
     if (stored) return { archiveFile: stored.file, archive: stored.archive, source: pinned };
     const { indexResolvedImage } = await import("./index-image.js");
     const indexed = await indexResolvedImage(source, image, options);
     return {
       archiveFile: indexed.archive,
-      archive: await openChecked(indexed.archive, settings.cacheDir),
+      archive: await openChecked(indexed.archive, cacheDir),
       source: pinned,
     };
   } finally {
     await source.close();
   }
+}
+
+function knownOf({ identity, manifest, manifestBytes, configBytes }: Archive): KnownImage {
+  const { manifestDigest, manifestMediaType } = identity;
+  return {
+    manifestDigest,
+    manifestMediaType,
+    manifestBytes,
+    configDigest: manifest.config.digest,
+    configBytes,
+  };
 }
 
 /** A reference with the digest of a manifest that is indexed already needs no registry at all. */
@@ -93,7 +115,7 @@ async function openKeptArchive(
 }
 
 /** The absolute path when `name` is a file; undefined when it can only be an image. */
-async function archiveFileNamed(name: string): Promise<string | undefined> {
+export async function archiveFileNamed(name: string): Promise<string | undefined> {
   const file = path.resolve(name);
   const found = await stat(file).catch(() => undefined);
   if (found?.isFile()) return file;

@@ -32,6 +32,7 @@ import type { ImageTree, TreeNode } from "../tree/image-tree.js";
 import { mergeLayers } from "../tree/merge-layers.js";
 import { noteChecked, storedArchiveFile } from "./archive-store.js";
 import { configOf } from "./image-config.js";
+import { noteMeaning } from "./known-names.js";
 import { startSetOf } from "./start-set.js";
 
 export interface IndexImageOptions {
@@ -80,7 +81,11 @@ export async function indexImage(options: IndexImageOptions): Promise<IndexedIma
   try {
     const started = performance.now();
     const image = await source.resolve(pickDefined({ platform: options.platform, signal: options.signal }));
-    return await indexResolvedImage(source, image, { ...options, started });
+    const indexed = await indexResolvedImage(source, image, { ...options, started });
+    const { cacheDir } = settings;
+    if (!options.output)
+      await noteMeaning(cacheDir, source.reference, options.platform, image.manifestDigest);
+    return indexed;
   } finally {
     await source.close();
   }

@@ -15,7 +15,8 @@ import { loadNative } from "../native/load.js";
 import { mountOverlay, type OverlayBinding, type OverlayMount } from "../overlay/overlay-mount.js";
 import type { SeedDirectory } from "../overlay/seed-directory.js";
 import { imageDirectories } from "./image-directories.js";
-import { type OpenedImage, openImageOrArchive } from "./image-or-archive.js";
+import { withImage } from "./image-in-use.js";
+import type { OpenedImage } from "./image-or-archive.js";
 import { launchServer } from "./launch-server.js";
 import {
   beginMarks,
@@ -94,8 +95,7 @@ export async function holdRootfs(options: MountRootfsOptions, plan?: RootfsPlan)
   const marks = beginMarks(options);
   const settings = resolveSettings(options.settings);
   const records = new MountRecords(settings.runDir);
-  const opened = await openImageOrArchive(options.image, { ...options, marks });
-  try {
+  return await withImage(options.image, { ...options, marks }, async (opened, confirm) => {
     const record = planRootfs(options, opened, settings);
     await sweepAbandoned(records, options.logger ?? silentLogger);
     await records.create(record);
@@ -111,28 +111,30 @@ export async function holdRootfs(options: MountRootfsOptions, plan?: RootfsPlan)
       record.server = server.identity;
       await records.update(record);
       await plan?.prepare({ archive: opened.archive, lower: record.lower });
+      if (isSeenBefore(options)) await confirm();
       const overlay = await stackRootfs(record, opened.archive, loadNative(), {
         ...options,
         dirs: [...(options.dirs ?? []), ...(plan?.directories(opened.archive) ?? [])],
       });
       marks.set("overlaid");
       record.overlay = overlay;
-      record.startMarks = marks.snapshot();
       await records.update(record);
+      await confirm();
       const { lower, upper, work, merged } = overlay;
       return {
         ...{ id: record.id, lower, upper, work, merged, record },
         lost: server.exited,
-        async note(changes) {
+        async note(changes: Partial<MountRecord>) {
           Object.assign(record, changes);
           await records.update(record);
         },
         async release() {
           record.complete = true;
+          record.startMarks = marks.snapshot();
           await records.update(record);
           await server.detach();
         },
-        undo: async (how) => void (await undoRecord(records, record, how)),
+        undo: async (how: UndoOptions) => void (await undoRecord(records, record, how)),
         stats: () => readStats(askOwnServer(settings.runDir), record.id).catch(() => undefined),
       };
     } catch (error) {
@@ -140,9 +142,12 @@ export async function holdRootfs(options: MountRootfsOptions, plan?: RootfsPlan)
       await rm(record.logFile, { force: true });
       throw error;
     }
-  } finally {
-    await opened.archive.close();
-  }
+  });
+}
+
+/** True where others look at what is stacked before it is handed out, or where it leaves traces: not with an image that may turn out to be another one. */
+export function isSeenBefore({ upper, merged }: Pick<MountRootfsOptions, "upper" | "merged">): boolean {
+  return upper !== undefined || merged !== undefined;
 }
 
 /** Says where everything of a rootfs will be. Its image is mounted at `lower`, below its own directory where that is not given. */

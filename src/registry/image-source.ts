@@ -11,9 +11,10 @@ export interface ImageSource {
   /**
    * Finds the manifest that `reference` names, through image indexes, for `platform` (default: this host's).
    * Manifest and config bytes are checked against their digests.
+   * What of `known` turns out to be needed is not asked for.
    * Throws NOT_FOUND, PLATFORM_NOT_FOUND, AUTH_FAILED, IMAGE_INVALID, DIGEST_MISMATCH, REGISTRY_UNAVAILABLE, REGISTRY_PROTOCOL.
    */
-  resolve(options?: { platform?: Platform; signal?: AbortSignal }): Promise<ResolvedImage>;
+  resolve(options?: ResolveOptions): Promise<ResolvedImage>;
 
   /**
    * Streams bytes of a blob, in order and in pieces of the source's choosing; exactly `range` (default: all `blob.size` bytes), or it
@@ -36,6 +37,18 @@ export interface ImageSource {
   readonly counters: { readonly requests: number; readonly bytes: number };
 
   close(): Promise<void>;
+}
+
+export interface ResolveOptions {
+  readonly platform?: Platform;
+  readonly signal?: AbortSignal;
+  readonly known?: KnownImage;
+}
+
+/** A manifest and config that were checked before. */
+export interface KnownImage
+  extends Pick<ResolvedImage, "manifestDigest" | "manifestMediaType" | "manifestBytes" | "configBytes"> {
+  readonly configDigest: Digest;
 }
 
 export interface BlobId {

@@ -6,14 +6,20 @@ import type { Settings } from "../base/settings.js";
 import { type Digest, digestAlgorithm, digestOf, isDigest } from "../image/digest.js";
 import type { Descriptor } from "../image/manifest.js";
 import { manifestAccept } from "../image/media-types.js";
-import type { Platform } from "../image/platform.js";
 import { type RegistryReference, referenceText } from "../image/reference.js";
 import { blobPath, streamBlob } from "./blob-stream.js";
 import { CallScope } from "./call-scope.js";
 import type { CredentialLookup } from "./credentials.js";
 import { dockerCredentials } from "./docker-credentials.js";
 import { type Endpoint, mirrorEndpoint, registryOrigin } from "./endpoint.js";
-import type { BlobId, ImageSource, MirrorState, ReadBlobOptions, ResolvedImage } from "./image-source.js";
+import type {
+  BlobId,
+  ImageSource,
+  MirrorState,
+  ReadBlobOptions,
+  ResolvedImage,
+  ResolveOptions,
+} from "./image-source.js";
 import type { RestPolicy } from "./mirror-rest.js";
 import { protocolFailure, refuseEncoding } from "./refusals.js";
 import { RegistryClient } from "./registry-client.js";
@@ -77,17 +83,21 @@ export class RegistrySource implements ImageSource {
     return { ...this.#transport.counters };
   }
 
-  async resolve(options: { platform?: Platform; signal?: AbortSignal } = {}): Promise<ResolvedImage> {
-    const scope = new CallScope(`resolving ${referenceText(this.reference)}`, options.signal);
+  async resolve({ platform, signal, known }: ResolveOptions = {}): Promise<ResolvedImage> {
+    const scope = new CallScope(`resolving ${referenceText(this.reference)}`, signal);
     try {
       const store: ManifestStore = {
         reference: this.reference,
-        manifest: (digest) => this.#manifest(digest, digest, scope),
-        smallBlob: (blob, what) => this.#smallBlob(blob, what, scope),
+        manifest: async (digest) =>
+          digest === known?.manifestDigest
+            ? { bytes: known.manifestBytes, digest, mediaType: known.manifestMediaType }
+            : await this.#manifest(digest, digest, scope),
+        smallBlob: async (blob, what) =>
+          blob.digest === known?.configDigest ? known.configBytes : await this.#smallBlob(blob, what, scope),
       };
       const { tag, digest } = this.reference;
       const first = await this.#manifest(digest ?? tag ?? "latest", digest, scope);
-      return await resolveImage(store, first, options.platform);
+      return await resolveImage(store, first, platform);
     } finally {
       scope.end();
     }

@@ -1,0 +1,74 @@
+/**
+ * A start that does not wait for the registry to say what a name means. A name mostly means what it meant last, and asking takes several round trips, more where a token has
+ * to be got first: so whatever is made of an image is begun with that one, and only given to anybody when the registry has said that it is the one. Where it is not, or
+ * making it failed, all is undone and done again with the image that the registry has named: nobody sees anything but the time.
+ */
+import { SkimError } from "../base/errors.js";
+import { resolveSettings } from "../base/settings.js";
+import { parseReference, referenceText, withDigest } from "../image/reference.js";
+import { openStoredArchive } from "./archive-store.js";
+import {
+  archiveFileNamed,
+  type OpenedImage,
+  type OpenImageOptions,
+  openImageOrArchive,
+} from "./image-or-archive.js";
+import { lastMeaning } from "./known-names.js";
+
+/**
+ * Makes something of what `name` means, which is open meanwhile. `make` is called once more where the name turns out to mean another image, and leaves nothing when it
+ * fails. It awaits `confirm` before anybody can use what it has made: that throws what openImageOrArchive does.
+ */
+export async function withImage<T>(
+  name: string,
+  options: OpenImageOptions,
+  make: (image: OpenedImage, confirm: () => Promise<void>) => Promise<T>,
+): Promise<T> {
+  options.marks?.set("searching");
+  const likely = await openLikely(name, options);
+  if (!likely) {
+    const image = await openImageOrArchive(name, options);
+    return await make(image, async () => {}).finally(() => image.archive.close());
+  }
+  const { marks, signal, ...rest } = options;
+  marks?.set("opened");
+  const given = new AbortController();
+  const asked = openImageOrArchive(name, {
+    ...rest,
+    likely,
+    signal: signal ? AbortSignal.any([signal, given.signal]) : given.signal,
+  });
+  asked.catch(() => {});
+  const confirm = async () => {
+    const image = await asked;
+    marks?.set("resolved");
+    if (image !== likely) throw new SkimError("CANCELLED", `${name} does not mean ${likely.source} any more`);
+  };
+  try {
+    try {
+      return await make(likely, confirm);
+    } catch (error) {
+      const image = await asked;
+      if (image === likely) throw error;
+      return await make(image, async () => {}).finally(() => image.archive.close());
+    }
+  } finally {
+    given.abort();
+    await likely.archive.close();
+  }
+}
+
+/** What `name` meant last, where it is here; undefined for archives, and for names that say themselves what they mean. */
+async function openLikely(
+  name: string,
+  { settings, platform }: OpenImageOptions,
+): Promise<OpenedImage | undefined> {
+  if (await archiveFileNamed(name)) return undefined;
+  const reference = parseReference(name);
+  const { cacheDir, spanBytes } = resolveSettings(settings);
+  const digest = await lastMeaning(cacheDir, reference, platform);
+  const stored = digest && (await openStoredArchive(cacheDir, digest, spanBytes));
+  if (!stored) return undefined;
+  const { file, archive } = stored;
+  return { archiveFile: file, archive, source: referenceText(withDigest(reference, digest)) };
+}
