@@ -4,7 +4,7 @@
     "sources": ["addon.cc", "<!@(ls -1 fuse/*.cc gzip/*.cc posix/*.cc unpack/*.cc)"],
     "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")", "."],
     "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_DISABLE_DEPRECATED"],
-    "libraries": ["-lisal", "-lzstd"],
+    "libraries": ["-ldeflate", "-lisal", "-lzstd"],
     "cflags_cc!": ["-fno-rtti", "-fno-exceptions", "-std=gnu++17", "-std=gnu++20"],
     # -Wrestrict: false alarms of GCC 12 on joined strings (its bug 105651).
     "cflags_cc": ["-std=c++20", "-fexceptions", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-restrict"]

@@ -104,7 +104,7 @@ async function run(args) {
   const child = spawn("g++", args, { cwd: nativeDir, stdio: ["ignore", "inherit", "inherit"] });
   const status = await new Promise((resolve, reject) => child.once("error", reject).once("close", resolve));
   if (status === 0) return;
-  console.error("build-sanitized: the addon was not built; it needs: apt-get install -y g++ libisal-dev libzstd-dev");
+  console.error("build-sanitized: the addon was not built; it needs: apt-get install -y g++ libdeflate-dev libisal-dev libzstd-dev");
   process.exit(1);
 }
 

@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # What skim itself needs, what the demo adds, and what only tests use.
-packages_run=(g++ make python3 libisal-dev libzstd-dev libfuse2 runc)
+packages_run=(g++ make python3 libdeflate-dev libisal-dev libzstd-dev libfuse2 runc)
 packages_demo=(skopeo umoci)
 packages_test=(docker-registry mmdebstrap busybox-static crun runsc pigz zstd bzip2 xz-utils attr libarchive-tools fuse3 umoci skopeo openssl libcap2-bin xfsprogs btrfs-progs)
 packages_bench=(procps fio umoci skopeo mmdebstrap e2fsprogs xfsprogs btrfs-progs)

@@ -41,9 +41,9 @@ Napi::Value number(Napi::Env env, uint64_t value) { return Napi::Number::New(env
 
 // Hands `bytes` over to JavaScript without a copy.
 Napi::Value giveBytes(Napi::Env env, SpanBytes span) {
-  auto buffer = Napi::ArrayBuffer::New(env, span.bytes.get(), span.length,
-                                       [](Napi::Env, void* memory) { delete[] static_cast<uint8_t*>(memory); });
-  span.bytes.release();
+  auto buffer = Napi::ArrayBuffer::New(
+      env, span.bytes().data(), span.length, [](Napi::Env, void*, uint8_t* memory) { delete[] memory; }, span.memory.get());
+  span.memory.release();
   return Napi::Uint8Array::New(env, span.length, buffer, 0);
 }
 
@@ -132,9 +132,9 @@ Napi::Value decodeAndStore(const Napi::CallbackInfo& info, StoreSpan store, bool
       [&decoder = *handle.resource, store = std::move(store), keep] {
         Decoded decoded{decoder.next()};
         if (!decoded.span) return decoded;
-        decoded.isStored = store({decoded.span->bytes.get(), decoded.span->length});
+        decoded.isStored = store(decoded.span->bytes());
         // Freed here: memory that JavaScript never sees is none that its collector goes after.
-        if (decoded.isStored && !keep) decoded.span->bytes.reset();
+        if (decoded.isStored && !keep) decoded.span->memory.reset();
         return decoded;
       },
       [&handle, keep](Napi::Env env, Decoded& decoded) -> Napi::Value {

@@ -9,6 +9,9 @@
 // record's compressedEnd and no further. If the spans are not complete by then, more input would not help: the record is wrong, or
 // the bytes are.
 //
+// That is one way. The other is for spans that begin and end with a deflate block, which is nearly all of them in gzip layers: they are inflated by themselves, when all of their bytes
+// have come, by a library that does so in half the time (whole-inflate.h). Where that does not come to the digest, the stream begins at this span, and goes on to the end.
+//
 // Nothing here is trusted. Records come from an archive that anybody may have written, and bytes from a registry. Lengths are bounded
 // before memory is taken for them; the stream never gets more room than the span has left; a digest that matches is the only way
 // out for a span. The window needs no digest of its own, since a wrong one cannot yield the right span.
@@ -26,10 +29,23 @@
 
 namespace skim {
 
+namespace {
+
+// A whole span takes as much memory as it has bytes, and once more for those it is made of.
+constexpr uint32_t wholeSpanMax = 8u << 20;
+
+// Two spans may share a byte, and a stream may have taken it, and no more.
+constexpr uint64_t sharedBytesMax = 1;
+
+// More than deflate makes of bytes that it cannot compress.
+constexpr uint64_t compressedMax(uint64_t length) { return length + length / 8 + (64 << 10); }
+
+}  // namespace
+
 Decoder::Decoder(Compression compression, Bytes spanRecords, Bytes window)
     : compression_(compression),
       records_(decodeSpanRun(spanRecords, compression)),
-      storedWindow_(window.begin(), window.end()),
+      window_(window.begin(), window.end()),
       position_(records_.front().compressedStart) {
   if (window.size() != records_.front().windowStored)
     fail("SPAN_CORRUPT", "its stored window has " + std::to_string(window.size()) + " bytes instead of " +
@@ -38,7 +54,7 @@ Decoder::Decoder(Compression compression, Bytes spanRecords, Bytes window)
 
 void Decoder::write(Bytes compressed) {
   if (!piece_.empty()) throw misuse("the piece before is not used up");
-  const uint64_t wanted = span_ == records_.size() ? 0 : records_.back().compressedEnd - position_;
+  const uint64_t wanted = span_ == records_.size() ? 0 : records_.back().compressedEnd - position_ - again_.size();
   piece_ = compressed.first(static_cast<size_t>(std::min<uint64_t>(compressed.size(), wanted)));
 }
 
@@ -46,26 +62,50 @@ std::optional<SpanBytes> Decoder::next() {
   if (failure_) throw *failure_;
   if (span_ == records_.size()) return std::nullopt;
   try {
-    if (!stream_) openStream();
-    if (!fillSpan()) return std::nullopt;
+    if (way_ == Way::undecided) way_ = decideWay();
+    if (!(way_ == Way::whole ? fillWhole() : fillFromStream())) return std::nullopt;
+    return finishSpan();
   } catch (const StreamError& error) {
     fail("SPAN_CORRUPT", "at byte " + std::to_string(position_) + " of the blob: " + error.what());
   } catch (const std::bad_alloc&) {
     release(outOfMemory());
     throw *failure_;
   }
-  return finishSpan();
 }
 
+Decoder::Way Decoder::decideWay() {
+  const SpanRecord& span = record();
+  if (span_ == 0 && span.restart == Restart::block) window_ = inflateWindow(window_, span.windowLength);
+  const bool endsWithBlock = span_ + 1 == records_.size() || records_[span_ + 1].restart != Restart::none;
+  const bool canBeWhole = !streamOnly_ && span.restart == Restart::block && endsWithBlock && span.uncompressedLength <= wholeSpanMax &&
+                          span.compressedEnd - span.compressedStart <= compressedMax(span.uncompressedLength) &&
+                          window_.size() >= span.windowLength && position_ <= span.compressedStart + sharedBytesMax;
+  if (canBeWhole) {
+    stream_.reset();
+    skip_ = span.compressedStart - std::min(span.compressedStart, position_);
+    if (!whole_) whole_ = std::make_unique<WholeInflate>();
+    return Way::whole;
+  }
+  if (!stream_) openStream();
+  return Way::stream;
+}
+
+// At the span that is next.
 void Decoder::openStream() {
-  const SpanRecord& first = records_.front();
+  const SpanRecord& span = record();
+  skip_ = span.compressedStart - std::min(span.compressedStart, position_);
+  if (position_ > span.compressedStart) {
+    if (position_ > span.compressedStart + sharedBytesMax) throw StreamError("it begins within the span before");
+    again_ = {&lastByte_, 1};
+    position_ = span.compressedStart;
+  }
   switch (compression_) {
     case Compression::none:
       stream_ = std::make_unique<PlainStream>();
       break;
     case Compression::gzip:
-      if (first.restart == Restart::block)
-        stream_ = std::make_unique<GzipStream>(first.startBit, inflateWindow(storedWindow_, first.windowLength));
+      if (span.restart == Restart::block)
+        stream_ = std::make_unique<GzipStream>(span.startBit, windowOf(span));
       else
         stream_ = std::make_unique<GzipStream>(GzipStream::Checksums::skip);
       break;
@@ -76,36 +116,105 @@ void Decoder::openStream() {
 }
 
 // True when the span is complete, false when it needs more input.
-bool Decoder::fillSpan() {
+bool Decoder::fillFromStream() {
   const size_t length = record().uncompressedLength;
-  if (!filling_.bytes) filling_ = {std::make_unique_for_overwrite<uint8_t[]>(length), length};
+  if (!filling_.memory) filling_ = {std::make_unique_for_overwrite<uint8_t[]>(length), 0, length};
+  takeBetween();
   while (filled_ < length) {
-    const Step step = stream_->step(piece_, {filling_.bytes.get() + filled_, length - filled_});
-    piece_ = piece_.subspan(step.consumed);
+    Bytes& input = again_.empty() ? piece_ : again_;
+    const Step step = stream_->step(input, filling_.bytes().subspan(filled_));
+    if (step.consumed > 0) lastByte_ = input[step.consumed - 1];
+    input = input.subspan(step.consumed);
     position_ += step.consumed;
     filled_ += step.produced;
     if (stream_->trailingBytes() > 0) throw StreamError("the compressed data ends within the span");
     if (step.consumed > 0 || step.produced > 0 || step.boundary != Boundary::none) continue;
-    if (!piece_.empty()) throw StreamError("decompression stands still");
+    if (!input.empty()) throw StreamError("decompression stands still");
     if (position_ == records_.back().compressedEnd) throw StreamError("the span needs more bytes than its record says");
     return false;
   }
+  if (!hasDigest()) fail("SPAN_DIGEST", "its bytes do not have the digest of its record");
   return true;
 }
 
-SpanBytes Decoder::finishSpan() {
+bool Decoder::fillWhole() {
+  if (!gather()) return false;
+  const SpanRecord& span = record();
+  const size_t room = span.windowLength + size_t{span.uncompressedLength};
+  filling_ = {std::make_unique_for_overwrite<uint8_t[]>(room), span.windowLength, span.uncompressedLength};
+  whole_->inflate(windowOf(span), span.startBit, gathered_, {filling_.memory.get(), room});
+  if (hasDigest()) return true;
+  // A member may end within it, or the last block go on behind it. Or the bytes are wrong, and then the stream says how.
+  fillFromStreamInstead();
+  return fillFromStream();
+}
+
+// True when all compressed bytes of the span are there.
+bool Decoder::gather() {
+  const SpanRecord& span = record();
+  if (gathered_.empty() && position_ > span.compressedStart) gathered_.push_back(lastByte_);
+  takeBetween();
+  const auto taken = static_cast<size_t>(std::min<uint64_t>(piece_.size(), span.compressedEnd - std::min(span.compressedEnd, position_)));
+  const Bytes bytes = piece_.first(taken);
+  gathered_.insert(gathered_.end(), bytes.begin(), bytes.end());
+  if (taken > 0) lastByte_ = bytes.back();
+  piece_ = piece_.subspan(taken);
+  position_ += taken;
+  return position_ >= span.compressedEnd;
+}
+
+// What lies between a whole span and the next: a member's trailer and header.
+void Decoder::takeBetween() {
+  const auto taken = static_cast<size_t>(std::min<uint64_t>(piece_.size(), skip_));
+  piece_ = piece_.subspan(taken);
+  position_ += taken;
+  skip_ -= taken;
+}
+
+void Decoder::fillFromStreamInstead() {
+  streamOnly_ = true;
+  way_ = Way::stream;
+  filling_ = {};
+  position_ = record().compressedStart;
+  openStream();
+  again_ = gathered_;
+}
+
+bool Decoder::hasDigest() const {
   Sha256 hash;
-  hash.update({filling_.bytes.get(), filling_.length});
-  if (hash.finish() != record().sha256) fail("SPAN_DIGEST", "its bytes do not have the digest of its record");
+  hash.update(filling_.bytes());
+  return hash.finish() == record().sha256;
+}
+
+SpanBytes Decoder::finishSpan() {
   SpanBytes done = std::move(filling_);
   filling_ = {};
   filled_ = 0;
+  if (way_ == Way::whole) gathered_.clear();
+  way_ = Way::undecided;
   span_++;
   if (span_ == records_.size()) {
     stream_.reset();
+    whole_.reset();
     piece_ = {};
+  } else {
+    keepWindow(done.bytes());
   }
   return done;
+}
+
+// What the next span may refer to: the end of this one, and of what was before.
+void Decoder::keepWindow(std::span<const uint8_t> done) {
+  if (streamOnly_ || compression_ != Compression::gzip) return;
+  const auto last = done.last(std::min<size_t>(done.size(), windowBytesMax));
+  const size_t kept = std::min(window_.size(), windowBytesMax - last.size());
+  window_.erase(window_.begin(), window_.end() - static_cast<ptrdiff_t>(kept));
+  window_.insert(window_.end(), last.begin(), last.end());
+}
+
+Bytes Decoder::windowOf(const SpanRecord& span) const {
+  if (window_.size() < span.windowLength) throw StreamError("its window is longer than what is before it");
+  return Bytes(window_).last(span.windowLength);
 }
 
 // Nothing but `failure` is left to give: what takes memory need not wait for the garbage collector.
@@ -113,6 +222,9 @@ void Decoder::release(CodedError failure) {
   failure_ = std::move(failure);
   piece_ = {};
   stream_.reset();
+  whole_.reset();
+  gathered_ = {};
+  again_ = {};
   filling_ = {};
 }
 

@@ -199,6 +199,47 @@ describe("a span whose bytes are not what its record says", () => {
     }
   });
 
+  it.each([
+    [
+      "begins within the one before",
+      (second: Buffer) => second.writeBigUInt64LE(gzip.spans[3]!.record.readBigUInt64LE(16) - 5n, 16),
+      /begins within the span before|digest|invalid/,
+    ],
+    [
+      "begins behind where it does",
+      (second: Buffer) => second.writeBigUInt64LE(second.readBigUInt64LE(16) + 3n, 16),
+      /./,
+    ],
+    ["begins at another bit", (second: Buffer) => second.writeUInt8((second[13]! + 3) % 8, 13), /./],
+    ["has nothing before it", (second: Buffer) => second.writeUInt32LE(1, 44), undefined],
+  ])("is refused where it is the second one and %s, and the first is not", async (_, change, about) => {
+    const first = gzip.spans[2]!;
+    const record = Buffer.from(gzip.spans[3]!.record);
+    change(record);
+    for (const pieceBytes of [1000, 1 << 20]) {
+      const decoder = native.decoderOpen(
+        Compression.gzip,
+        Buffer.concat([first.record, record]),
+        first.window,
+      );
+      const input = gzip.blob.subarray(first.compressedStart, gzip.spans[3]!.compressedEnd);
+      const results: unknown[] = [];
+      for (let at = 0; at < input.length && results.length < 2; at += pieceBytes) {
+        native.decoderWrite(decoder, input.subarray(at, at + pieceBytes));
+        for (let next: unknown = true; next && results.length < 2; ) {
+          next = await native.decoderNext(decoder).catch((error: unknown) => error);
+          if (next) results.push(next);
+        }
+      }
+      const right = data.subarray(first.offset, first.offset + first.length);
+      expect(Buffer.from(results[0] as Uint8Array).equals(right)).toBe(true);
+      // A shorter window may do: what is behind it need not be referred to.
+      if (about) expect(results[1]).toMatchObject({ message: expect.stringMatching(about) });
+      else if (results[1] instanceof Uint8Array) expect(results[1].length).toBe(gzip.spans[3]!.length);
+      else expect(results[1]).toMatchObject({ code: expect.stringMatching(/SPAN_/) });
+    }
+  });
+
   it("stays refused, and says the same again", async () => {
     const decoder = native.decoderOpen(
       Compression.gzip,

@@ -1,0 +1,58 @@
+// libdeflate (Debian package libdeflate-dev; its libdeflate.h is the reference) knows neither windows nor streams that begin within a byte. Both can be written into the stream: a
+// stored block with the window's bytes, which is inflated by copying them, and the bits behind it moved to where a byte begins.
+//
+//     00 | length, ~length | window            a stored block, not the last one (RFC 1951, 3.2.4)
+//     compressed >> startBit                    the blocks of the span
+//
+// The span ends at the end of a block, as the next one begins with one. libdeflate looks for a further block there and finds that there is no room, or no input; by then all bytes
+// of the span are written. So what it returns says nothing.
+
+#include "gzip/whole-inflate.h"
+
+#include <cstring>
+#include <new>
+
+namespace skim {
+namespace {
+
+constexpr size_t storedHeaderBytes = 5;
+
+// The bits of `from` behind the first `by` (1 to 7), the last byte filled up with zeros.
+void shiftDown(Bytes from, unsigned by, uint8_t* to) {
+  size_t at = 0;
+  for (; at + 9 <= from.size(); at += 8) {
+    uint64_t word;
+    std::memcpy(&word, from.data() + at, 8);
+    word = word >> by | static_cast<uint64_t>(from[at + 8]) << (64 - by);
+    std::memcpy(to + at, &word, 8);
+  }
+  for (; at < from.size(); at++) {
+    const unsigned next = at + 1 < from.size() ? from[at + 1] : 0;
+    to[at] = static_cast<uint8_t>((from[at] | next << 8) >> by);
+  }
+}
+
+}  // namespace
+
+WholeInflate::WholeInflate() : decompressor_(libdeflate_alloc_decompressor()) {
+  if (!decompressor_) throw std::bad_alloc();
+}
+
+void WholeInflate::inflate(Bytes window, unsigned startBit, Bytes compressed, std::span<uint8_t> room) {
+  stream_.resize(storedHeaderBytes + window.size() + compressed.size());
+  const auto length = static_cast<uint16_t>(window.size());
+  const uint16_t lengths[] = {length, static_cast<uint16_t>(~length)};
+  stream_[0] = 0;
+  std::memcpy(&stream_[1], lengths, sizeof(lengths));
+  if (!window.empty()) std::memcpy(&stream_[storedHeaderBytes], window.data(), window.size());
+  uint8_t* blocks = stream_.data() + storedHeaderBytes + window.size();
+  if (startBit == 0) {
+    std::memcpy(blocks, compressed.data(), compressed.size());
+  } else {
+    shiftDown(compressed, startBit, blocks);
+  }
+  size_t written;
+  libdeflate_deflate_decompress(decompressor_.get(), stream_.data(), stream_.size(), room.data(), room.size(), &written);
+}
+
+}  // namespace skim
