@@ -93,10 +93,10 @@ export class BackgroundFill {
       const presence = await this.presence();
       if (signal.aborted || presence.presentSpans === presence.spans) return presence;
       if (failure && (!persist || failure.code === "LOCAL_IO")) throw failure;
+      const gained = presence.presentSpans - presentBefore;
       if (failure) await pause(retryMs, signal).catch(() => {});
-      // A cache that makes room refuses spans meanwhile, and one that is too small loses them again: then this would never end.
-      else if (damage || (presence.presentSpans <= presentBefore && (spans > 0 || !hasWaited)))
-        throw damage ?? notKept();
+      // A cache that makes room refuses some spans meanwhile; one that loses most of them again is too small, and this would go on for as long as it loses one less.
+      else if (damage || 2 * gained < spans || (gained <= 0 && !hasWaited)) throw damage ?? notKept();
       presentBefore = presence.presentSpans;
     }
   }
