@@ -33,7 +33,8 @@ export function resolveUser(user: string, accounts: Accounts, origin: "image" | 
   const uidGiven = userPart === "" ? 0 : numericId(userPart);
   let found: PasswdLine | undefined;
   for (const line of passwdLines(accounts.passwd)) {
-    if (line.uid === uidGiven || (userPart !== "" && line.name === userPart)) {
+    // Digits are a number, also where somebody is named so: an image must not make `--user 1001` root.
+    if (uidGiven === undefined ? line.name === userPart : line.uid === uidGiven) {
       found = line;
       break;
     }
@@ -56,10 +57,8 @@ export function resolveUser(user: string, accounts: Accounts, origin: "image" | 
 
 function resolveGroup(user: string, group: string, accounts: Accounts, origin: "image" | "option"): number {
   const gidGiven = numericId(group);
-  for (const line of groupLines(accounts.group)) {
-    if (line.name === group || line.gid === gidGiven) return line.gid;
-  }
   if (gidGiven !== undefined) return gidGiven;
+  for (const line of groupLines(accounts.group)) if (line.name === group) return line.gid;
   throw refuse(user, `group ${JSON.stringify(group)}`, "group", accounts.group, origin);
 }
 

@@ -39,6 +39,12 @@ test("an image without passwd runs numbers and root, and no names", () => {
   expect(() => resolveUser("app", none, "image")).toThrow("which it does not have");
 });
 
+test("digits are a number, also where a user or a group is named so", () => {
+  const named = { passwd: `1001:x:0:0::/root:\n${passwd}`, group: `50:x:0:\n${group}` };
+  expect(resolveUser("1001:50", named, "option")).toMatchObject({ uid: 1001, gid: 50, additionalGids: [50] });
+  expect(resolveUser("1001", named, "option")).toMatchObject({ uid: 1001, gid: 1002, home: "/home/app" });
+});
+
 test("lines of no use are skipped: comments, NIS entries, garbage, Windows line ends, a missing last newline", () => {
   const messy = [
     "# app:x:1:1::/wrong:/bin/sh",
