@@ -9,6 +9,7 @@ import { SkimError } from "../base/errors.js";
 import type { ImageConfig } from "../image/config.js";
 import type { SeedDirectory } from "../overlay/seed-directory.js";
 import { type Accounts, type ContainerUser, resolveUser } from "./accounts.js";
+import { annotationsOf } from "./annotations.js";
 import { defaultMounts, defaultPath, maskedPaths, readonlyPaths } from "./docker-defaults.js";
 import type { HostFacts } from "./host-facts.js";
 import {
@@ -150,15 +151,6 @@ function imageDirectory(config: ImageConfig, workdir: string | undefined): strin
   return workdir === undefined
     ? workingDirectory(config.workingDir, "image")
     : workingDirectory(workdir, "option");
-}
-
-/** Labels as they are, and what else of the config has no place of its own in config.json. A label of the same name goes first. */
-function annotationsOf({ labels, stopSignal, exposedPorts }: ImageConfig): Record<string, string> {
-  return {
-    ...(stopSignal ? { "org.opencontainers.image.stopSignal": stopSignal } : {}),
-    ...(exposedPorts.length > 0 ? { "org.opencontainers.image.exposedPorts": exposedPorts.join(",") } : {}),
-    ...labels,
-  };
 }
 
 /**

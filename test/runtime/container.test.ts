@@ -89,6 +89,17 @@ describe.each(runtimeNames)("%s", (runtime) => {
     expect(groups!.split(" ").sort()).toEqual(["1002", "29", "44"]);
   });
 
+  test("takes no orders from the image's labels", async () => {
+    const Labels = {
+      "run.oci.pidfd_receiver": path.join(dir, "absent.sock"),
+      "dev.gvisor.flag.platform": "absent",
+      "io.kubernetes.cri.container-type": "container",
+      "io.kubernetes.cri.sandbox-id": "another",
+    };
+    const ran = await run(dir, runtime, ["sh", "-c", "echo started"], { config: { Labels } });
+    expect(ran).toEqual({ exitCode: 0, stdout: "started\n", stderr: "" });
+  });
+
   test("refuses what cannot start with the runtime's reason, and leaves nothing", async () => {
     const mounts = [{ destination: "/x", type: "bind", source: "/nosuch/source", options: ["rbind"] }];
     await expect(sh("echo started", { mounts })).rejects.toMatchObject({

@@ -319,6 +319,17 @@ test("labels, the stop signal and exposed ports are annotations, and none is no 
   expect(spec({ Cmd: ["x"] }).annotations).toBeUndefined();
 });
 
+test("labels that a runtime would take for orders are no annotations, nor is one without a name", () => {
+  const orders = [
+    ...["run.oci.handler", "run.oci.pidfd_receiver", "module.wasm.image/variant", "krun.ram_mib"],
+    ...["dev.gvisor.flag.platform", "io.kubernetes.cri.sandbox-id", "io.kubernetes.cri-o.SandboxID"],
+    ...["org.criu.config", "org.systemd.property.KillMode", "bundle", ""],
+  ];
+  const harmless = { "run.ocid": "1", bundles: "2", "io.kubernetes.pod": "3", "a b\n": "" };
+  const labels = { ...harmless, ...Object.fromEntries(orders.map((key) => [key, "x"])) };
+  expect(spec({ Cmd: ["x"], Labels: labels }).annotations).toEqual(harmless);
+});
+
 test("limits are the runtime spec's, and what cannot be is refused", () => {
   const limits = { memoryBytes: 64 * 2 ** 20, cpus: 1.5, pids: 50 };
   expect(spec({ Cmd: ["x"] }, { limits }).linux.resources).toEqual({
