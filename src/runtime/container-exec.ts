@@ -4,7 +4,7 @@
  *
  * A process that its caller gives up does not end with the runtime's process, which only waits for it: it is killed itself.
  */
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { access, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
@@ -12,7 +12,13 @@ import { SkimError } from "../base/errors.js";
 import { type ContainerIdentity, requireContainer } from "./container-lifecycle.js";
 import { killTree } from "./process-tree.js";
 import { callRuntime, commandExitCode, commandOf, readRuntimeErrors } from "./runtime-command.js";
-import { type ContainerExit, type ContainerStreams, signalExitCode, waitForExit } from "./runtime-process.js";
+import {
+  type ContainerExit,
+  type ContainerStreams,
+  signalExitCode,
+  spawnRuntime,
+  waitForExit,
+} from "./runtime-process.js";
 import type { RuntimeSpec } from "./runtime-spec.js";
 import { SignalRelay } from "./signal-relay.js";
 
@@ -56,7 +62,7 @@ export async function execInContainer(options: ExecOptions): Promise<ContainerEx
   try {
     await mkdir(own, { mode: 0o700 });
     await writeFile(files.process, JSON.stringify(options.process), { mode: 0o600, flag: "wx" });
-    const [program, args] = await commandOf(
+    const command = await commandOf(
       kind,
       { stateDir, logFile: files.log },
       [],
@@ -68,25 +74,24 @@ export async function execInContainer(options: ExecOptions): Promise<ContainerEx
     );
     throwIfAborted(options.signal, id);
     if (signals?.first) return { exitCode: signalExitCode(signals.first) };
-    child = spawn(program, args, {
-      stdio: options.stdio && options.stdio !== "inherit" ? "pipe" : "inherit",
-      detached: true,
-    });
+    const started = spawnRuntime(kind, command, options.stdio);
+    child = started.child;
     signals?.sendTo(child);
     const runtimePid = child.pid;
     const kill = () => (kind.forwardsSignals ? killTree(runtimePid!) : killInside("SIGKILL"));
     const exitCode = await waitForExit(kind, child, { ...options, kill });
+    await started.written;
     throwIfAborted(options.signal, id);
     if (exitCode === 0) return { exitCode };
-    const started = await access(files.pid).then(
+    const isStarted = await access(files.pid).then(
       () => true,
       () => false,
     );
     const errors = await readRuntimeErrors(files.log);
-    if (errors.length === 0 && !started && signals?.first) {
+    if (errors.length === 0 && !isStarted && signals?.first) {
       return { exitCode: signalExitCode(signals.first) };
     }
-    const reason = kind.execFailure(errors, started);
+    const reason = kind.execFailure(errors, isStarted);
     if (reason === undefined) return { exitCode };
     const commandCode = commandExitCode(reason);
     if (commandCode !== undefined) return { exitCode: commandCode, startFailure: reason };

@@ -1,11 +1,9 @@
 /**
  * Runs a container in the foreground and cleans up after it, whatever happened.
  *
- * The runtime is a child process with the caller's standard streams, in a session of its own: so a Ctrl-C on the terminal reaches it
- * once, through us, and not a second time from the kernel. Signals go to the container's first process, by way of the runtime; as with docker, one that ignores them goes on. A signal that comes before the runtime listens ends the runtime
+ * The runtime is a child process with the caller's standard streams. Signals go to the container's first process, by way of the runtime; as with docker, one that ignores them goes on. A signal that comes before the runtime listens ends the runtime
  * itself, and then there is no container.
  */
-import { spawn } from "node:child_process";
 import { access, mkdir, rm } from "node:fs/promises";
 import path from "node:path";
 import { describeError, SkimError } from "../base/errors.js";
@@ -13,7 +11,13 @@ import { type Logger, silentLogger } from "../base/logger.js";
 import { type ContainerIdentity, destroyContainer, idInUse, killContainer } from "./container-lifecycle.js";
 import type { RunscOverlay } from "./runsc-features.js";
 import { commandExitCode, commandOf, hasState, readRuntimeErrors, runtimeKinds } from "./runtime-command.js";
-import { type ContainerExit, type ContainerStreams, signalExitCode, waitForExit } from "./runtime-process.js";
+import {
+  type ContainerExit,
+  type ContainerStreams,
+  signalExitCode,
+  spawnRuntime,
+  waitForExit,
+} from "./runtime-process.js";
 import { SignalRelay } from "./signal-relay.js";
 
 export interface RunContainerOptions extends ContainerIdentity {
@@ -52,22 +56,20 @@ export async function runContainer(options: RunContainerOptions): Promise<Contai
     await mkdir(stateDir, { recursive: true, mode: 0o700 });
     if (await hasState(kind, stateDir, id)) throw idInUse(id);
     for (const file of [call.logFile, pidFile]) await rm(file, { force: true });
-    const [program, args] = await commandOf(kind, call, await kind.startOptions(call), [
+    const command = await commandOf(kind, call, await kind.startOptions(call), [
       ...["run", "--bundle", bundle, "--pid-file", pidFile, id],
     ]);
     throwIfAborted(options.signal, id);
     if (signals.first) return { exitCode: signalExitCode(signals.first) };
 
     owned = true;
-    const child = spawn(program, args, {
-      stdio: options.stdio && options.stdio !== "inherit" ? "pipe" : "inherit",
-      detached: true,
-    });
+    const { child, written } = spawnRuntime(kind, command, options.stdio);
     signals.sendTo(child);
     const exitCode = await waitForExit(kind, child, {
       ...options,
       kill: () => killContainer(options, "SIGKILL"),
     });
+    await written;
     throwIfAborted(options.signal, id);
     logger.debug({ id, exitCode, msg: "container ended" });
     if (exitCode === 0) return { exitCode };

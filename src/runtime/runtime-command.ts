@@ -1,8 +1,8 @@
 /**
  * How each container runtime is called and how it says that a start failed: the only place that tells them apart.
  *
- * runc and crun write the pid file once the process runs; without it the start failed and the log has the reason. runsc writes the pid file
- * earlier, but the reason of a failed run begins with "running container:". All put the program's streams and their own last
+ * Without the pid file the start failed and the log has the reason. runc and crun write it once the process runs; runsc
+ * earlier, but the reason of a run that fails later begins with "running container:". All put the program's streams and their own last
  * words on the same standard error, so only the log can be trusted. Seen with runc 1.1, crun 1.8 and runsc 2022-12.
  */
 import { execFile } from "node:child_process";
@@ -41,6 +41,11 @@ export interface RuntimeKind {
   startOptions(call: StartCall): Promise<string[]>;
   /** `run` and `exec` in the foreground hand signals to their process; otherwise `kill` has to. */
   readonly forwardsSignals: boolean;
+  /**
+   * Standard streams that are regular files are read and written at offsets of its own, from the start on: what others wrote to the same
+   * open file before would be written over.
+   */
+  readonly keepsFileOffsets: boolean;
   /** `exec` writes the pid that its process has inside the container with this option: there is none outside. */
   readonly innerPidOption?: string;
   /** True where the state dir has an entry with this name for container `id`. */
@@ -85,6 +90,7 @@ export const runtimeKinds: Readonly<Record<RuntimeName, RuntimeKind>> = {
     prefix: async () => [],
     startOptions: async () => [],
     forwardsSignals: true,
+    keepsFileOffsets: false,
     isState: (entry, id) => entry === id,
     startFailure(messages, pidFileWritten) {
       if (pidFileWritten) return undefined;
@@ -102,6 +108,7 @@ export const runtimeKinds: Readonly<Record<RuntimeName, RuntimeKind>> = {
     },
     startOptions: async () => [],
     forwardsSignals: true,
+    keepsFileOffsets: false,
     isState: (entry, id) => entry === id,
     startFailure: (messages, pidFileWritten) => (pidFileWritten ? undefined : (messages.at(-1) ?? noReason)),
     execFailure: (messages, pidFileWritten) => (pidFileWritten ? undefined : (messages.at(-1) ?? noReason)),
@@ -122,12 +129,13 @@ export const runtimeKinds: Readonly<Record<RuntimeName, RuntimeKind>> = {
       ];
     },
     forwardsSignals: false,
+    keepsFileOffsets: true,
     innerPidOption: "--internal-pid-file",
     isState: (entry, id) => entry === `${id}_sandbox:${id}.state`,
-    startFailure(messages) {
+    startFailure(messages, pidFileWritten) {
       const failure = /^(running|creating) container: /;
       const at = messages.findIndex((message) => failure.test(message));
-      if (at < 0) return undefined;
+      if (at < 0) return pidFileWritten ? undefined : (messages.at(-1) ?? noReason);
       // Where the sandbox died, the reason is the first message, and the last only says that it died.
       const told = messages[at]!.replace(failure, "");
       return at > 0 ? `${told} (${messages[0]})` : told;

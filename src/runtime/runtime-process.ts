@@ -1,5 +1,6 @@
 /** The runtime as a child process that stays while a process of a container runs, and its streams. */
-import type { ChildProcess } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
+import { createWriteStream, fstatSync } from "node:fs";
 import { constants } from "node:os";
 import type { Readable, Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
@@ -21,15 +22,52 @@ export interface ContainerExit {
   readonly startFailure?: string;
 }
 
+export interface RuntimeProcess {
+  readonly child: ChildProcess;
+  /** Resolves when what came out is where it belongs. Of the caller's own streams: that is the caller's business. */
+  readonly written: Promise<unknown>;
+}
+
+/**
+ * Starts the runtime in a session of its own: so a Ctrl-C on the terminal reaches it once, through us, and not a second time from the kernel.
+ */
+export function spawnRuntime(
+  kind: RuntimeKind,
+  [program, args]: readonly [program: string, args: readonly string[]],
+  stdio: "inherit" | ContainerStreams = "inherit",
+): RuntimeProcess {
+  if (stdio !== "inherit") {
+    const child = spawn(program, args, { stdio: "pipe", detached: true });
+    connect(child, stdio);
+    return { child, written: Promise.resolve() };
+  }
+  const output = (fd: number) => (kind.keepsFileOffsets && isRegularFile(fd) ? "pipe" : "inherit");
+  // Not the input: a program that reads none of it must leave it to whoever reads the same file next.
+  const child = spawn(program, args, { stdio: ["inherit", output(1), output(2)], detached: true });
+  const outputs = [child.stdout, child.stderr].map((from, i) => from && append(from, i + 1));
+  return { child, written: Promise.all(outputs) };
+}
+
+/** Writes to where the open file is at, for all who have it open. */
+async function append(from: Readable, fd: number): Promise<void> {
+  await pipeline(from, createWriteStream("", { fd, autoClose: false })).catch(() => from.destroy());
+}
+
+function isRegularFile(fd: number): boolean {
+  try {
+    return fstatSync(fd).isFile();
+  } catch {
+    return false;
+  }
+}
+
 export interface RuntimeProcessOptions {
-  /** Default: those of this process, untouched. */
-  readonly stdio?: "inherit" | ContainerStreams;
   readonly signal?: AbortSignal;
   /** Ends the container's process, so that the runtime can put the terminal back. Where there is none yet it throws, and the runtime is killed. */
   readonly kill: () => Promise<void>;
 }
 
-/** Resolves to the exit code when the runtime has ended and its streams are read to the end. */
+/** Resolves to the exit code when the runtime has ended and its streams are read to the end. Must be called at once after the start. */
 export async function waitForExit(
   kind: RuntimeKind,
   child: ChildProcess,
@@ -51,7 +89,6 @@ export async function waitForExit(
   if (options.signal?.aborted) onAbort();
   options.signal?.addEventListener("abort", onAbort, { once: true });
   try {
-    if (options.stdio && options.stdio !== "inherit") connect(child, options.stdio);
     return await ended;
   } finally {
     options.signal?.removeEventListener("abort", onAbort);

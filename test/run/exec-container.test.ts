@@ -1,10 +1,11 @@
+import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFile } from "node:fs/promises";
+import { open, readFile } from "node:fs/promises";
 import path from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { runtimeNames } from "../../src/runtime/runtime-command.js";
 import { writeTestImage } from "../support/oci-layout.js";
-import { makeSkimHost, resultOf, type SkimHost } from "../support/skim-cli.js";
+import { cliFile, makeSkimHost, resultOf, type SkimHost } from "../support/skim-cli.js";
 import { buildTar } from "../support/tar-builder.js";
 import { makeTempDir } from "../support/temp-dir.js";
 
@@ -19,7 +20,7 @@ describe.each(runtimeNames)("skim exec under %s", (runtime) => {
     const dir = await makeTempDir("exec");
     host = await makeSkimHost();
     const layout = path.join(dir, "image");
-    const applets = ["sh", "id", "cat", "echo", "sleep", "env", "pwd", "kill"];
+    const applets = ["sh", "id", "cat", "echo", "sleep", "env", "pwd", "kill", "mkfifo"];
     const tar = buildTar([
       { path: "bin/", type: "directory" },
       { path: "bin/busybox", content: await readFile("/bin/busybox"), mode: 0o755 },
@@ -86,6 +87,38 @@ describe.each(runtimeNames)("skim exec under %s", (runtime) => {
       await host.run(["rootfs", "umount", id, "--force"]);
     }
     await ended;
+    expect(await host.leftovers()).toEqual([]);
+  });
+
+  it("writes to files of others behind what they have written", async () => {
+    const log = path.join(await makeTempDir("log"), "log");
+    const file = await open(log, "w");
+    const write = async (args: string[]) => {
+      const child = spawn(process.execPath, [cliFile, ...args], {
+        env: host.env,
+        stdio: ["ignore", file.fd, file.fd],
+      });
+      await once(child, "exit");
+    };
+    try {
+      await file.write("before\n");
+      const script = `echo one; echo two >&2; echo ready >/tmp/ready; read line </tmp/go; echo three`;
+      const options = ["--id", id, "--runtime", runtime];
+      const ran = write(["run", ...options, archive, "--", "sh", "-c", `mkfifo /tmp/go; ${script}`]);
+      await expect
+        .poll(async () => (await host.run(["exec", id, "--", "cat", "/tmp/ready"])).stdout, {
+          timeout: 10_000,
+        })
+        .toBe("ready\n");
+      await write(["exec", id, "--", "sh", "-c", "echo exec; echo go >/tmp/go"]);
+      await ran;
+      await file.write("after\n");
+    } finally {
+      await file.close();
+    }
+    expect((await readFile(log, "utf8")).split("\n").sort()).toEqual(
+      ["", "before", "one", "two", "exec", "three", "after"].sort(),
+    );
     expect(await host.leftovers()).toEqual([]);
   });
 

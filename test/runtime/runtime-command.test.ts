@@ -43,6 +43,8 @@ test("a started process is told from a failed start", () => {
   expect(runc.startFailure([], false)).toBe("it gave no reason");
   expect(runc.startFailure(["cannot remove the cgroup"], true)).toBeUndefined();
   expect(runsc.startFailure(["something odd"], true)).toBeUndefined();
+  expect(runsc.startFailure(["reading spec: no"], false)).toBe("reading spec: no");
+  expect(runsc.startFailure([], false)).toBe("it gave no reason");
   expect(runsc.startFailure(["running container: starting: no"], true)).toBe("starting: no");
   expect(runsc.startFailure(["stat /x", "running container: EOF"], false)).toBe("EOF (stat /x)");
 });
