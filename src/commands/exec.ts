@@ -6,7 +6,7 @@ import {
   repeated,
   withCommonOptions,
 } from "./command-context.js";
-import { environmentOption } from "./run.js";
+import { environmentOption, terminalOption } from "./run.js";
 
 interface ExecCommandOptions extends CommonOptions {
   env?: string[];
@@ -22,7 +22,7 @@ export function addExecCommand(program: Command): void {
     .argument("<ID>", "of the container")
     .argument("<ARGS...>", "behind --: the command")
     .option("--env <K=V>", "environment variable; K alone: this process's value (repeatable)", repeated)
-    .option("--user <user[:group]>", "default: the container's; names from passwd and group, or numbers")
+    .option("--user <user[:group]>", "default: the container's; names from its passwd and group, or numbers")
     .option("--workdir <dir>", "default: the container's")
     .option("--tty", "give the process a terminal (default: when standard input and output are one)")
     .option("--no-tty", "never");
@@ -30,13 +30,14 @@ export function addExecCommand(program: Command): void {
   command.action(async (id: string, args: string[], options: ExecCommandOptions) => {
     const { execContainer } = await import("../mount/exec-container.js");
     const context = createContext(options);
-    ignoreInterrupts(true);
     const { exitCode } = await execContainer({
       id,
       args,
       env: environmentOption(options.env),
       settings: context.settings,
-      terminal: options.tty ?? (process.stdin.isTTY === true && process.stdout.isTTY === true),
+      signal: context.signal,
+      onStart: () => ignoreInterrupts(true),
+      terminal: terminalOption(options.tty),
       ...(options.user !== undefined ? { user: options.user } : {}),
       ...(options.workdir !== undefined ? { workdir: options.workdir } : {}),
     }).finally(() => ignoreInterrupts(false));

@@ -75,8 +75,7 @@ export async function runCommand(
   const ran = await runImage({
     ...rootfsRequest(image, options, context),
     ...containerRequest(args, options),
-    // A terminal on both sides: the program gets one of its own.
-    terminal: options.tty ?? (process.stdin.isTTY === true && process.stdout.isTTY === true),
+    terminal: terminalOption(options.tty),
     ...(options.id ? { id: options.id } : {}),
     ...(options.runscOverlay ? { runscOverlay: options.runscOverlay } : {}),
     onStart: () => ignoreInterrupts(true),
@@ -153,6 +152,14 @@ export function containerRequest(args: string[], options: ContainerCommandOption
     ...(options.entrypoint !== undefined ? { entrypoint: [options.entrypoint] } : {}),
     ...(options.hostname !== undefined ? { hostname: options.hostname } : {}),
   };
+}
+
+/** A terminal on both sides: the program gets one of its own, unless told otherwise. Throws USAGE where there is none to be passed on. */
+export function terminalOption(tty: boolean | undefined): boolean {
+  const isTerminal = process.stdin.isTTY === true;
+  if (tty && !isTerminal)
+    throw new SkimError("USAGE", "--tty: standard input is not a terminal; leave --tty out");
+  return tty ?? (isTerminal && process.stdout.isTTY === true);
 }
 
 /** `--env` as it was given: NAME=value as it is, NAME with the value of this process, or nothing where it has none. Throws USAGE. */

@@ -15,6 +15,12 @@ export interface TakeLimits {
   readonly depthMax: number;
 }
 
+/** What is made of a tree as it comes, entry by entry; see HostWriter. */
+export type TreeWriter = Pick<
+  HostWriter,
+  "makeDirectory" | "makeSymlink" | "openFile" | "write" | "closeFile" | "dropFile" | "finish"
+>;
+
 export interface TakenTree {
   readonly files: number;
   readonly directories: number;
@@ -34,7 +40,7 @@ const skippedMax = 1000;
 export async function takeTree(
   session: FilesSession,
   path: ByteString,
-  writer: HostWriter,
+  writer: TreeWriter,
   limits: TakeLimits,
 ): Promise<TakenTree> {
   await session.write("G", treeRequest(path, limits));

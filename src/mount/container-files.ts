@@ -15,6 +15,7 @@ import { FilesSession, removeUnfinished, type UnfinishedFile } from "../copy/fil
 import { HostWriter } from "../copy/host-writer.js";
 import { listEntries, removeEntry, statEntry } from "../copy/look-at-files.js";
 import { pathOf, putFiles } from "../copy/put-files.js";
+import { readFile } from "../copy/read-file.js";
 import { type TakeLimits, type TakenTree, takeTree } from "../copy/take-tree.js";
 import { type ContainerView, findView } from "./container-view.js";
 
@@ -114,6 +115,18 @@ export async function removeFile(
 ): Promise<void> {
   const from = pathOf(options.path);
   await withFiles(options, (session) => removeEntry(session, from, options.recursive ?? false));
+}
+
+/** Texts of small files of a container, in their order; undefined where there is no regular file. Throws LIMIT_EXCEEDED and as above. */
+export async function readTextFiles(
+  options: ContainerFilesOptions & { readonly paths: readonly PathInput[]; readonly bytesMax: number },
+): Promise<(string | undefined)[]> {
+  return await withFiles(options, async (session) => {
+    const texts: (string | undefined)[] = [];
+    for (const path of options.paths)
+      texts.push((await readFile(session, pathOf(path), options.bytesMax))?.toString());
+    return texts;
+  });
 }
 
 async function withFiles<T>(

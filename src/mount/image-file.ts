@@ -13,7 +13,7 @@ import { ImageFilesystem } from "../filesystem/image-filesystem.js";
 import type { ResolvedPath } from "../filesystem/path-walk.js";
 
 /** An accounts file of a hundred thousand users has 6 MB. */
-const fileBytesMax = 16 * 1024 * 1024;
+export const fileBytesMax = 16 * 1024 * 1024;
 
 /**
  * The text of the file at `path` (absolute) of the image that is mounted at `lower`; undefined where there is no regular file.

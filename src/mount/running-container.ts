@@ -20,6 +20,8 @@ export async function findContainer(runDir: string, id: string): Promise<FoundCo
   if (!record) throw new SkimError("NOT_FOUND", `no container with id ${id}; skim ps lists what is mounted`);
   const { container, bundle } = record;
   if (!container || !bundle) {
+    if (record.kind === "run")
+      throw new SkimError("NOT_FOUND", `container ${id} is not made yet: its image is being mounted`);
     throw new SkimError(
       "NOT_FOUND",
       `${id} is a ${record.kind} of skim's, and its container, if there is one, is another runtime's: use that one`,

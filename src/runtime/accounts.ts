@@ -1,16 +1,16 @@
 /**
- * Who a container's process runs as: USER of an image or of the command line, looked up in the image's own passwd and group.
+ * Who a container's process runs as: USER of an image or of the command line, looked up in the container's own passwd and group.
  *
  * The rules are those of docker and runc (libcontainer/user, GetExecUser): `user[:group]`, each a name or a number; a number need not be
  * listed; supplementary groups only where no group is named. Unlike some, an unknown name is never root. Files: passwd(5),
- * group(5). They come from the image, so a line of any other form is skipped.
+ * group(5). They come from an image, so a line of any other form is skipped.
  */
 import { SkimError } from "../base/errors.js";
 
-/** The text of /etc/passwd and /etc/group of the image, undefined where it has none. */
+/** The text of /etc/passwd and /etc/group, undefined where there is none. */
 export interface Accounts {
-  readonly passwd: string | undefined;
-  readonly group: string | undefined;
+  readonly passwd?: string | undefined;
+  readonly group?: string | undefined;
 }
 
 export interface ContainerUser {
@@ -74,10 +74,11 @@ function refuse(
   text: string | undefined,
   origin: "image" | "option",
 ): SkimError {
-  const found = text === undefined ? `, which it does not have` : "";
+  const found = text === undefined ? ", which it does not have" : "";
+  const whose = origin === "image" ? "the image's" : "the container's";
   return new SkimError(
     origin === "image" ? "IMAGE_INVALID" : "USAGE",
-    `cannot run as ${JSON.stringify(user)}: ${what} is not in the image's /etc/${file}${found}; name one that is, or give a number (--user)`,
+    `cannot run as ${JSON.stringify(user)}: ${what} is not in ${whose} /etc/${file}${found}; name one that is, or give a number (--user)`,
   );
 }
 

@@ -11,7 +11,13 @@ import path from "node:path";
 import { SkimError } from "../base/errors.js";
 import { type ContainerIdentity, requireContainer } from "./container-lifecycle.js";
 import { killTree } from "./process-tree.js";
-import { callRuntime, commandExitCode, commandOf, readRuntimeErrors } from "./runtime-command.js";
+import {
+  callRuntime,
+  commandExitCode,
+  commandOf,
+  readRuntimeErrors,
+  runtimeKinds,
+} from "./runtime-command.js";
 import {
   type ContainerExit,
   type ContainerStreams,
@@ -48,7 +54,7 @@ export async function execInContainer(options: ExecOptions): Promise<ContainerEx
     pid: path.join(own, "pid"),
     innerPid: path.join(own, "inner-pid"),
   };
-  const kind = await requireContainer(options);
+  const kind = runtimeKinds[options.runtime];
   let child: ChildProcess | undefined;
   const killInside = async (signal: NodeJS.Signals) => {
     const pid = await readInnerPid(files.innerPid, child!);
@@ -60,6 +66,7 @@ export async function execInContainer(options: ExecOptions): Promise<ContainerEx
       ? undefined
       : new SignalRelay(kind.forwardsSignals ? undefined : killInside);
   try {
+    await requireContainer(options);
     await mkdir(own, { mode: 0o700 });
     await writeFile(files.process, JSON.stringify(options.process), { mode: 0o600, flag: "wx" });
     const command = await commandOf(

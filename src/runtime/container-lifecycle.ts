@@ -145,7 +145,10 @@ async function deleteByForce(kind: RuntimeKind, stateDir: string, id: string): P
 export async function requireContainer(container: ContainerIdentity): Promise<RuntimeKind> {
   const kind = runtimeKinds[container.runtime];
   if (await hasState(kind, container.stateDir, container.id)) return kind;
-  throw new SkimError("NOT_FOUND", `there is no container ${container.id} in ${container.stateDir}`);
+  throw new SkimError(
+    "NOT_FOUND",
+    `${kind.name} has no container ${container.id} in ${container.stateDir}: it is not started yet, or has ended`,
+  );
 }
 
 export function idInUse(id: string): SkimError {

@@ -1,6 +1,6 @@
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { open, readFile } from "node:fs/promises";
+import { open, readFile, rm } from "node:fs/promises";
 import path from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { runtimeNames } from "../../src/runtime/runtime-command.js";
@@ -120,6 +120,80 @@ describe.each(runtimeNames)("skim exec under %s", (runtime) => {
       ["", "before", "one", "two", "exec", "three", "after"].sort(),
     );
     expect(await host.leftovers()).toEqual([]);
+  });
+
+  it("knows the users that the container has now", async () => {
+    const child = host.start([
+      ...["run", "--id", id, "--runtime", runtime, "--user", "0", archive, "--", "sh", "-c"],
+      "echo late:x:77:78::/late: >>/etc/passwd; echo extra:x:79:late >/etc/group; echo ready; exec sleep 1000",
+    ]);
+    await once(child.stdout!, "data");
+    const ended = resultOf(child);
+    try {
+      const whoIs = async (user: string) =>
+        await host.run(["exec", "--user", user, id, "--", "sh", "-c", "id -u; id -g; id -G; echo $HOME"]);
+      expect(await whoIs("late")).toMatchObject({ code: 0, stdout: "77\n78\n78 79\n/late\n", stderr: "" });
+      expect(await whoIs("app:extra")).toMatchObject({ stdout: "1234\n79\n79\n/home/app\n" });
+      const unknown = await whoIs("nobody-here");
+      expect(unknown).toMatchObject({
+        code: 125,
+        stderr: expect.stringMatching(/the container's \/etc\/passwd/),
+      });
+    } finally {
+      await host.run(["rootfs", "umount", id, "--force"]);
+    }
+    await ended;
+    expect(await host.leftovers()).toEqual([]);
+  });
+
+  it("starts nothing after a signal that came before it was ready to", async () => {
+    const run = host.start([
+      "run",
+      "--id",
+      id,
+      "--runtime",
+      runtime,
+      archive,
+      "--",
+      "sh",
+      "-c",
+      "echo ready; exec sleep 1000",
+    ]);
+    await once(run.stdout!, "data");
+    const ended = resultOf(run);
+    try {
+      // It waits for its container's config until somebody writes to this.
+      const config = path.join(host.runDir, "bundles", id, "config.json");
+      const text = await readFile(config, "utf8");
+      await rm(config);
+      execFileSync("mkfifo", [config]);
+      const child = host.start(["exec", id, "--", "sh", "-c", "echo started; exec sleep 1000"]);
+      const writer = await open(config, "w");
+      const result = resultOf(child);
+      child.kill("SIGTERM");
+      await writer.write(text);
+      await writer.close();
+      expect(await result).toMatchObject({
+        code: 130,
+        stdout: "",
+        stderr: expect.stringMatching(/^skim: CANCELLED/),
+      });
+    } finally {
+      await host.run(["rootfs", "umount", id, "--force"]);
+    }
+    await ended;
+    expect(await host.leftovers()).toEqual([]);
+  });
+
+  it("refuses a terminal where there is none", async () => {
+    for (const words of [
+      ["run", archive],
+      ["exec", "absent"],
+    ])
+      expect(await host.run([words[0]!, "--tty", words[1]!, "--", "sh"])).toMatchObject({
+        code: 125,
+        stderr: "skim: USAGE: --tty: standard input is not a terminal; leave --tty out\n",
+      });
   });
 
   it("refuses ids of no container", async () => {
