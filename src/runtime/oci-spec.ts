@@ -69,7 +69,7 @@ export function buildRuntimeSpec(options: RuntimeSpecOptions): RuntimeSpec {
     options.user === undefined ? "image" : "option",
   );
   const network = options.network ?? "host";
-  const hostname = options.hostname ?? host.hostname;
+  const hostname = options.hostname === undefined ? host.hostname : requireHostname(options.hostname);
   const terminal = options.terminal ?? false;
   const { capabilities, noNewPrivileges } = specProfiles[options.profile ?? "docker"];
   const processCapabilities = user.uid === 0 ? capabilities : [];
@@ -113,6 +113,15 @@ export function buildRuntimeSpec(options: RuntimeSpecOptions): RuntimeSpec {
       readonlyPaths,
     },
   };
+}
+
+/** What sethostname(2) takes, in a form that is one word in /etc/hosts. Throws USAGE. */
+function requireHostname(name: string): string {
+  if (/^[\w.-]{1,64}$/.test(name)) return name;
+  throw new SkimError(
+    "USAGE",
+    `host name ${JSON.stringify(name)} cannot be: it has 1 to 64 letters, digits, periods, hyphens and underscores; give another (--hostname)`,
+  );
 }
 
 /** Directories that have to be in the rootfs before the container starts: its working directory and the image's volumes. */

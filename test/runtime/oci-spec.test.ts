@@ -319,6 +319,12 @@ test("labels, the stop signal and exposed ports are annotations, and none is no 
   expect(spec({ Cmd: ["x"] }).annotations).toBeUndefined();
 });
 
+test.each(["", "a b", "a\nb", "x".repeat(65)])("the host name %j is refused", (hostname) => {
+  expect(() => spec({ Cmd: ["x"] }, { hostname })).toThrow(
+    expect.objectContaining({ code: "USAGE", message: expect.stringContaining(JSON.stringify(hostname)) }),
+  );
+});
+
 test("labels that a runtime would take for orders are no annotations, nor is one without a name", () => {
   const orders = [
     ...["run.oci.handler", "run.oci.pidfd_receiver", "module.wasm.image/variant", "krun.ram_mib"],
