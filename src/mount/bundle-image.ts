@@ -24,11 +24,11 @@ export async function makeBundle(
   options: MakeBundleOptions,
   hold: HoldRootfs = holdRootfs,
 ): Promise<MadeBundle> {
+  const plan = planContainer(options);
   const bundle = path.resolve(options.directory);
   await requireEmpty(bundle);
   const rootfs = path.join(bundle, "rootfs");
   const made = await mkdir(bundle, { recursive: true, mode: 0o700 });
-  const plan = planContainer(options);
   const held = await hold(
     {
       ...options,

@@ -1,6 +1,6 @@
 /** What a container of an image will be: which directories its rootfs needs, and its config.json once the rootfs is there. */
 import type { Archive } from "../archive/archive.js";
-import { invariant } from "../base/errors.js";
+import { invariant, SkimError } from "../base/errors.js";
 import { readHostFacts } from "../runtime/host-facts.js";
 import {
   buildRuntimeSpec,
@@ -27,10 +27,23 @@ export interface ContainerPlan extends RootfsPlan {
   readonly files: Readonly<Record<string, string>>;
 }
 
+/** gVisor's own threads count, and with few of them its sandbox hangs or dies: 30 are too few for a shell, with 2022-12. */
+const sandboxPidsMin = 128;
+
+function refuseTightSandbox({ runtime, limits }: ContainerOptions): void {
+  const { pids } = limits ?? {};
+  if (runtime !== "runsc" || pids === undefined || pids >= sandboxPidsMin) return;
+  throw new SkimError(
+    "USAGE",
+    `a limit of ${pids} processes is too low for runsc, whose own threads count; give at least ${sandboxPidsMin} (--pids-limit)`,
+  );
+}
+
 /**
- * Plans a container. `prepare` throws what can be known to be wrong with it (no command, no such user), before anything is stacked.
+ * Plans a container. Throws USAGE for limits that the runtime cannot live with; `prepare` throws what can be known to be wrong with it (no command, no such user), before anything is stacked.
  */
 export function planContainer(options: ContainerOptions): ContainerPlan {
+  refuseTightSandbox(options);
   let build: ((rootfs: string, nameFiles: string) => RuntimeSpec) | undefined;
   let files: Readonly<Record<string, string>> = {};
   return {

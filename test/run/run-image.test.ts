@@ -111,6 +111,7 @@ describe("skim run", () => {
       [["run", "--user", "nobody-here", archive], /nobody-here/],
       [["run", path.join(layout, "absent.skim")], /absent\.skim/],
       [["run", "--workdir", "/proc/self/fd/7", archive], /proc/],
+      [["run", "--runtime", "runsc", "--pids-limit", "30", archive], /30 processes .* at least 128/],
       [["run", "--mount", "type=bind,source=/no/such/dir,target=/x", archive], /no\/such\/dir/],
     ];
     for (const [args, text] of cases) {
