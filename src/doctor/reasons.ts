@@ -19,6 +19,12 @@ const kernelWords: Readonly<Record<NoFile, string>> = {
   ESTALE: "stale file handle",
 };
 
+/** As programs print it: strerror(3) has a capital. */
+export function libraryWords(why: NoFile): string {
+  const words = kernelWords[why];
+  return words[0]!.toUpperCase() + words.slice(1);
+}
+
 /** `(the kernel will say "no such file or directory")` */
 export function kernelSays(why: NoFile | "ENOEXEC"): string {
   return `(the kernel will say "${why === "ENOEXEC" ? "exec format error" : kernelWords[why]}")`;
@@ -73,11 +79,11 @@ function deniedText(subject: Subject, path: ByteString): string {
   const watched = {
     attributes: (ino: number) => tree.attributes(ino),
     readLink: (ino: number) => tree.readLink(ino),
-    lookup(parent: number, name: ByteString) {
-      const directory = tree.attributes(parent);
-      if (!mayAccess(access, directory, "execute"))
-        shut ??= `the directory that has ${displayText(name)} may not be searched by ${userText} (${ownerText(directory)})`;
-      return tree.lookup(parent, name);
+    lookup: (parent: number, name: ByteString) => tree.lookup(parent, name),
+    search(directory: number, name: ByteString) {
+      const found = tree.attributes(directory);
+      if (!mayAccess(access, found, "execute"))
+        shut ??= `the directory that has ${displayText(name)} may not be searched by ${userText} (${ownerText(found)})`;
     },
   };
   try {

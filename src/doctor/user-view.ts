@@ -19,10 +19,13 @@ export class UserView implements ProgramFilesystem {
     this.#user = user;
   }
 
+  search(directory: number): void {
+    const found = this.#tree.attributes(directory);
+    if (!mayAccess(this.#user, found, "execute"))
+      throw new ErrnoError("EACCES", `a directory on the way (${ownerText(found)}) may not be searched`);
+  }
+
   lookup(parent: number, name: ByteString): number {
-    const directory = this.#tree.attributes(parent);
-    if (!mayAccess(this.#user, directory, "execute"))
-      throw new ErrnoError("EACCES", `a directory on the way (${ownerText(directory)}) may not be searched`);
     return this.#tree.lookup(parent, name);
   }
 

@@ -18,6 +18,8 @@ interface WalkedFilesystem {
   attributes(ino: number): FileAttributes;
   lookup(parent: number, name: ByteString): number;
   readLink(ino: number): ByteString;
+  /** Called before `name`, which may be `.` or `..`, is looked up in a directory; throws where that may not be. */
+  search?(directory: number, name: ByteString): void;
 }
 
 /** Where a path leads. */
@@ -46,6 +48,7 @@ export function resolvePath(
   let symlinks = 0;
   for (let name = names.pop(); name !== undefined; name = names.pop()) {
     const parent = directories.at(-1)!.ino;
+    filesystem.search?.(parent, name);
     if (name === ".." && directories.length > 1) directories.pop();
     if (name === "." || name === "..") continue;
     if (name.length > limits.nameBytesMax)
