@@ -7,6 +7,7 @@ import { type ToolProfile, toolProfileNames } from "../doctor/tool-profiles.js";
 import type { Platform } from "../image/platform.js";
 import type { ExamineImageOptions } from "../mount/examine-image.js";
 import { parseSeedDirectory, type SeedDirectory } from "../overlay/seed-directory.js";
+import { type RuntimeName, runtimeNames } from "../runtime/runtime-command.js";
 import {
   type CommandContext,
   type CommonOptions,
@@ -22,6 +23,7 @@ import { containerRequest } from "./run.js";
 export interface ExamineCommandOptions extends CommonOptions {
   platform?: Platform;
   source?: string;
+  runtime: RuntimeName;
   env?: string[];
   user?: string;
   workdir?: string;
@@ -74,6 +76,9 @@ async function listChecks(context: CommandContext): Promise<void> {
 export function withExamineOptions(command: Command): Command {
   return withRegistryOptions(command)
     .option("--source <IMAGE>", "fetch layers from this image's registry instead of the one that was indexed")
+    .addOption(
+      new Option("--runtime <runtime>", "what will run it").choices([...runtimeNames]).default("runc"),
+    )
     .option("--env <K=V>", "environment variable; K alone: this process's value (repeatable)", repeated)
     .option("--user <user[:group]>", "names from the image's passwd and group, or numbers")
     .option("--workdir <dir>", "working directory")
@@ -130,15 +135,7 @@ export function examineRequest(
 ): ExamineImageOptions {
   // Of the same name: what root may do in a container. It decides nothing here.
   const { profile: _, ...container } = options;
-  const {
-    runtime: __,
-    network: ___,
-    ...start
-  } = containerRequest(args, {
-    ...container,
-    runtime: "runc",
-    network: "host",
-  });
+  const { network: __, ...start } = containerRequest(args, { ...container, network: "host" });
   return {
     ...start,
     ...examineSettings(options, context),

@@ -42,6 +42,7 @@ export const causalOrder: readonly string[] = [
   "script",
   "interp",
   "env",
+  "wrapped",
   "libraries",
   "symbol-versions",
   "arch-shell",

@@ -5,7 +5,7 @@ import { fileTypeMask, fileTypes } from "../filesystem/file-attributes.js";
 import { isElf } from "../program/elf.js";
 import { findLibraries } from "../program/libraries.js";
 import type { ImageFile } from "../program/program-image.js";
-import type { RunProgram } from "../program/start-programs.js";
+import { type RunProgram, whyNoProgram } from "../program/start-programs.js";
 import type { Subject } from "./subject.js";
 
 /** A directory of tools has some; a mounted root directory of a host must not be gone through. */
@@ -57,7 +57,8 @@ async function programAt(
 ): Promise<RunProgram | undefined> {
   const object = await subject.programs.elf(file);
   // A library with execute bits (Debian's have none, others' do) has no interpreter.
-  if (!isElf(object) || (object.type !== 2 && object.interpreter === undefined)) return undefined;
+  if (!isElf(object) || whyNoProgram(object)) return undefined;
+  if (object.type !== 2 && object.interpreter === undefined) return undefined;
   const { interpreter } = object;
   const command = subject.commandOf([path]);
   const loader = interpreter === undefined ? undefined : subject.programs.find(interpreter);
@@ -65,5 +66,6 @@ async function programAt(
     subject.start.deps && loader?.file && interpreter !== undefined
       ? await findLibraries(subject.programs, { file, object, loader: loader.file, interpreter, command })
       : undefined;
-  return { command, role: "command", isGuess: false, kind: "program", file, path, object, loader, libraries };
+  const of = { command, role: "command", startedBy: undefined, isGuess: false } as const;
+  return { ...of, kind: "program", file, path, object, loader, libraries };
 }

@@ -38,7 +38,13 @@ export const programChecks: readonly Check[] = [
     id: "env",
     asks: "is what env(1) is to start found along PATH",
     fix: "install it, or set PATH",
-    run: envTargets,
+    run: async (subject) => await startedInTurn(subject, "env"),
+  },
+  {
+    id: "wrapped",
+    asks: "is what tini and other wrappers, or the text of sh -c, are to start found along PATH",
+    fix: "install it, or set PATH",
+    run: async (subject) => await startedInTurn(subject, "wrapped"),
   },
   {
     id: "interp",
@@ -117,14 +123,16 @@ async function scripts(subject: Subject): Promise<Finding[]> {
   );
 }
 
-async function envTargets(subject: Subject): Promise<Finding[]> {
-  const found = await problemsOf(subject, "env");
+/** What another program than the kernel is to start. */
+async function startedInTurn(subject: Subject, role: "env" | "wrapped"): Promise<Finding[]> {
+  const found = await problemsOf(subject, role);
   if (found.length > 0) return found;
-  return (await subject.started()).flatMap((step) =>
-    step.role === "env" && step.kind !== "missing"
-      ? [ok(`env(1) finds it for ${displayText(step.command.args[0]!)}`, displayText(step.path))]
-      : [],
-  );
+  const steps = (await subject.started()).filter((step) => step.role === role);
+  return steps.flatMap((step) => {
+    if (step.kind === "missing") return [];
+    const starter = displayText(step.startedBy!);
+    return [ok(`${starter} finds it for ${displayText(step.command.args[0]!)}`, displayText(step.path))];
+  });
 }
 
 async function interpreters(subject: Subject): Promise<Finding[]> {

@@ -5,13 +5,14 @@
 import { type ByteString, displayText } from "../base/byte-string.js";
 import { isElf } from "../program/elf.js";
 import { findCommand } from "../program/find-command.js";
-import { baseNameOf, joined } from "../program/program-image.js";
-import type { RunProgram, StartedProgram } from "../program/start-programs.js";
+import { baseNameOf, type ImageFile, joined } from "../program/program-image.js";
+import { type RunProgram, type StartedProgram, whyNoProgram } from "../program/start-programs.js";
 import { ownerText } from "./access.js";
 import { type Finding, fail, warn } from "./check.js";
 import { architectureOf, runsOn } from "./examined-host.js";
 import { interpreterAdvice } from "./loaders.js";
-import { kernelSays, whyNoFile } from "./reasons.js";
+import { kernelSays, libraryWords, whyNoFile } from "./reasons.js";
+import { runnable } from "./runtime-search.js";
 import type { Subject } from "./subject.js";
 
 export type ProblemKind =
@@ -21,7 +22,8 @@ export type ProblemKind =
   | "arch-program"
   | "interp"
   | "script"
-  | "env";
+  | "env"
+  | "wrapped";
 
 export interface StartProblem extends Finding {
   readonly kind: ProblemKind;
@@ -55,7 +57,7 @@ async function stepProblem(
     case "script":
       return scriptProblem(subject, step);
     case "program":
-      return await programProblem(subject, step);
+      return (await programProblem(subject, step)) ?? splittingProblem(step);
   }
 }
 
@@ -81,29 +83,14 @@ function missingProblem(
       ),
     };
   }
-  if (step.role === "env") {
-    const why =
-      step.why === "EACCES"
-        ? `found on PATH, but not executable for ${subject.userText}`
-        : `in none of ${displayText(pathOf(step))}`;
-    const detail = name.includes("/") ? whyNoFile(subject, step.searched[0] ?? name, step.why) : why;
-    const said = step.why === "EACCES" ? "Permission denied" : "No such file or directory";
-    return {
-      kind: "env",
-      ...fail(
-        shown,
-        `env(1) is to start it: ${detail} (env will say "${shown}: ${said}", exit code ${step.why === "EACCES" ? 126 : 127})`,
-        `install ${shown}, or set PATH so that it is found${elsewhere(subject, name)}`,
-      ),
-    };
-  }
+  if (step.role !== "command") return notStartedProblem(subject, step);
   if (step.why === "EACCES") {
     const at = step.searched.find((path) => isDenied(subject, path)) ?? step.searched[0] ?? name;
     return {
       kind: "executable",
       ...fail(
         displayText(at),
-        `${whyNoFile(subject, at, "EACCES")} ${kernelSays("EACCES")}`,
+        `${whyNoFile(subject, at, "EACCES")} ${isPassedOver(subject, name, at) ? runtimeFindsNothing : kernelSays("EACCES")}`,
         "give it execute permission (COPY --chmod=755), or start as a user who may run it (--user)",
       ),
     };
@@ -123,10 +110,44 @@ function missingProblem(
     kind: "entrypoint",
     ...fail(
       shown,
-      `in none of ${displayText(pathOf(step))} (the runtime will say "executable file not found in $PATH")`,
+      `in none of ${displayText(pathOf(step))} ${runtimeFindsNothing}`,
       `name it with its path, set PATH (--env), or choose an image that has it${elsewhere(subject, name)}`,
     ),
   };
+}
+
+/** What a program that the kernel has started is to start in turn: env(1), tini and its like, a shell. */
+function notStartedProblem(
+  subject: Subject,
+  step: Extract<StartedProgram, { kind: "missing" }>,
+): StartProblem {
+  const name = step.command.args[0]!;
+  const shown = displayText(name);
+  const isDenied = step.why === "EACCES" || step.why === "EISDIR";
+  const onPath = isDenied
+    ? `found on PATH, but not executable for ${subject.userText}`
+    : `in none of ${displayText(pathOf(step))}`;
+  const why = name.includes("/") ? whyNoFile(subject, step.searched[0] ?? name, step.why) : onPath;
+  const starter = displayText(step.startedBy!);
+  const said = isDenied ? "Permission denied" : step.role === "shell" ? "not found" : libraryWords(step.why);
+  // gosu, a Go program, has other words.
+  const words = /\/gosu$/.test(starter) ? "" : ` (it will say "${said}")`;
+  return {
+    kind: step.role === "env" ? "env" : "wrapped",
+    ...fail(
+      shown,
+      `${starter} is to start it: ${why}${words}`,
+      `install ${shown}, or set PATH so that it is found${elsewhere(subject, name)}`,
+    ),
+  };
+}
+
+const runtimeFindsNothing = '(the runtime will say "executable file not found in $PATH")';
+
+/** Runtimes pass over what they find along PATH without any execute bit, and what they cannot reach. */
+function isPassedOver(subject: Subject, name: ByteString, at: ByteString): boolean {
+  if (name.includes("/")) return false;
+  return runnable(subject, at) === undefined;
 }
 
 /** There is a file, though not for this user. */
@@ -166,16 +187,25 @@ function unusableProblem(step: Extract<StartedProgram, { kind: "unusable" }>): S
         "index the image anew with smaller spans, or from gzip layers",
       ),
     };
+  if (step.why === "SIGBUS")
+    return {
+      kind: "format",
+      ...fail(
+        path,
+        `cut off: ${step.found} (it will end with SIGBUS or SIGSEGV, exit code 135 or 139)`,
+        "copy it, or build the image, again: a part of the file is missing",
+      ),
+    };
   if (step.why === "ELOOP")
     return {
       kind: "script",
       ...fail(path, `${step.found} ${kernelSays("ELOOP")}`, "name a program in the first line, not a script"),
     };
-  // execvp(3), as env uses it, gives what the kernel does not know to /bin/sh.
-  if (step.role === "env")
+  // execvp(3), as env and init programs use it, gives what the kernel does not know to /bin/sh; so do shells, to themselves.
+  if (step.role !== "command" && step.role !== "interpreter")
     return {
       kind: "format",
-      ...warn(path, `${step.found}: env(1) gives it to /bin/sh`, "begin it with #! and an interpreter"),
+      ...warn(path, `${step.found}: it is given to a shell`, "begin it with #! and an interpreter"),
     };
   return {
     kind: "format",
@@ -224,6 +254,19 @@ function scriptProblem(
   };
 }
 
+/** busybox's env(1), up to 1.37 at least, does not split. */
+function splittingProblem(step: RunProgram): StartProblem | undefined {
+  const [name, ...args] = step.command.args;
+  const isBusybox = baseNameOf(step.file.path) === "busybox" && baseNameOf(name!) === "env";
+  if (!isBusybox || !/^(-[a-zA-Z]*S|--split-string)/.test(args[0] ?? "")) return undefined;
+  const path = displayText(step.path);
+  const advice = "install coreutils' env, or name the interpreter by its path in the first line";
+  return {
+    kind: "env",
+    ...fail(path, `busybox's env, which does not know -S and ends with its usage`, advice),
+  };
+}
+
 /** Of a program that somebody starts: the processor it is for, then its loader. */
 export async function programProblem(
   subject: Subject,
@@ -244,7 +287,7 @@ export async function programProblem(
   }
   const { interpreter } = step.object;
   if (interpreter === undefined || !step.loader) return undefined;
-  const shown = displayText(interpreter);
+  const shown = displayText(interpreter) || "an ELF interpreter without a name";
   if (!step.loader.file) {
     const { why } = step.loader;
     return {
@@ -265,21 +308,34 @@ export async function programProblem(
         `make ${shown} executable`,
       ),
     };
-  const loader = await subject.programs.elf(step.loader.file);
-  const misfit = isElf(loader)
-    ? architectureOf(loader) === architecture
-      ? undefined
-      : `which is for ${architectureOf(loader)} and not ${architecture}`
-    : loader.kind === "unread"
-      ? undefined
-      : `which is no ELF object (${loader.found})`;
-  if (!misfit) return undefined;
-  return {
-    kind: "interp",
-    ...fail(
-      path,
-      `needs ${shown}, ${misfit} (the kernel will say "accessing a corrupted shared library")`,
-      `put the loader of ${architecture} there`,
-    ),
-  };
+  const misfit = await loaderMisfit(subject, step.loader.file, architecture);
+  return misfit === undefined
+    ? undefined
+    : {
+        kind: "interp",
+        ...fail(path, `needs ${shown}, ${misfit}`, `put the loader of ${architecture} there`),
+      };
+}
+
+/** Elf64_Ehdr; a kernel that cannot read so much of an interpreter says EIO. */
+const elfHeaderBytes = 64;
+
+async function loaderMisfit(
+  subject: Subject,
+  file: ImageFile,
+  architecture: string,
+): Promise<string | undefined> {
+  const loader = await subject.programs.elf(file);
+  const said = file.bytes < elfHeaderBytes ? "input/output error" : "accessing a corrupted shared library";
+  const refused = (why: string) => `which is ${why} (the kernel will say "${said}")`;
+  if (!isElf(loader)) {
+    if (loader.kind === "unread") return undefined;
+    return loader.kind === "truncated"
+      ? `which is cut off: ${loader.found} (it will end with SIGBUS or SIGSEGV)`
+      : refused(`no ELF object (${loader.found})`);
+  }
+  const noProgram = whyNoProgram(loader);
+  if (noProgram) return refused(`no loader (${noProgram})`);
+  const found = architectureOf(loader);
+  return found === architecture ? undefined : refused(`for ${found} and not ${architecture}`);
 }

@@ -18,6 +18,7 @@ import { type StartedProgram, startPrograms } from "../program/start-programs.js
 import { type Accounts, type ContainerUser, resolveUser } from "../runtime/accounts.js";
 import { defaultPath } from "../runtime/docker-defaults.js";
 import { commandLine, containerDirectories } from "../runtime/oci-spec.js";
+import type { RuntimeName } from "../runtime/runtime-command.js";
 import type { SpecMount } from "../runtime/runtime-spec.js";
 import { ContainerTree } from "./container-tree.js";
 import type { ExaminedHost } from "./examined-host.js";
@@ -39,7 +40,11 @@ export interface ExaminedStart {
   /** `NAME=value`, over the image's. */
   readonly env?: readonly string[];
   readonly user?: string;
+  /** Supplementary groups, in place of those that the image's accounts give `user`. */
+  readonly additionalGids?: readonly number[];
   readonly workdir?: string;
+  /** They look for commands in different ways. Default: runc. */
+  readonly runtime?: RuntimeName;
   readonly mounts?: readonly SpecMount[];
   /** Directories that are made where the image has none. */
   readonly directories?: readonly SeedDirectory[];
@@ -116,9 +121,11 @@ export class Subject {
     this.#imageBytesRead = trees.imageBytesRead;
     this.filesystem = trees.filesystem;
     this.tree = trees.tree;
-    const user = attempt(() =>
-      resolveUser(start.user ?? config.user, accounts, start.user === undefined ? "image" : "option"),
-    );
+    const { additionalGids: givenGids } = start;
+    const user = attempt(() => ({
+      ...resolveUser(start.user ?? config.user, accounts, start.user === undefined ? "image" : "option"),
+      ...(givenGids ? { additionalGids: givenGids } : {}),
+    }));
     this.user = user.value;
     this.userProblem = user.problem;
     this.accountsUnread = accounts.unread;

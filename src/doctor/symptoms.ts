@@ -18,7 +18,17 @@ export interface Symptom {
   readonly mayPass?: boolean;
 }
 
-const starts = ["entrypoint", "executable", "arch-program", "arch", "format", "script", "interp", "env"];
+const starts = [
+  "entrypoint",
+  "executable",
+  "arch-program",
+  "arch",
+  "format",
+  "script",
+  "interp",
+  "env",
+  "wrapped",
+];
 
 export const symptoms: readonly Symptom[] = [
   {
@@ -99,26 +109,33 @@ export const symptoms: readonly Symptom[] = [
   },
   {
     id: "loader-format",
-    words: /accessing a corrupted shared library|ELIBBAD/i,
+    words: /accessing a corrupted shared library|ELIBBAD|exec .*input\/output error/i,
     checks: ["interp"],
     meaning: "a program's ELF interpreter is no loader of its kind",
   },
   {
     id: "env-target",
     words: /env: (can't execute )?[‘'"`]?[^\n]*?['’"`]?: (No such file or directory|Permission denied)/,
-    checks: ["env", "script", "interp"],
+    checks: ["env", "wrapped", "script", "interp"],
     meaning: "env(1) was to start a program that it did not find",
   },
   {
     id: "loop",
-    words: /too many levels of symbolic links/i,
+    // The second is gVisor's.
+    words: /too many levels of symbolic links|too many symbolic links encountered/i,
     checks: ["entrypoint", "script", "interp", "mount", "directory"],
     meaning: "symlinks lead in a circle, or scripts interpret each other",
   },
   {
+    id: "name-too-long",
+    words: /file name too long/i,
+    checks: ["entrypoint", "script", "interp", "env", "wrapped"],
+    meaning: "a name has more than 255 bytes, or a path more than 4095",
+  },
+  {
     id: "tool",
     words: /(^|[:\s])[\w.+/-]+: (command )?not found|command not found/m,
-    checks: ["tool", "env", "entrypoint", "interp"],
+    checks: ["tool", "wrapped", "env", "entrypoint", "interp"],
     meaning: "a shell was to start a program that it did not find",
   },
   {
@@ -130,7 +147,9 @@ export const symptoms: readonly Symptom[] = [
   },
   {
     id: "exec-denied",
-    words: /exec:? .*(permission denied|is a directory)|failed to load .*permission denied|cannot execute/i,
+    // crun's for a directory: "open executable: Operation not permitted".
+    words:
+      /exec:? .*(permission denied|is a directory)|(failed to load .*|open executable: )permission denied|open executable: operation not permitted|cannot execute/i,
     checks: ["executable", "entrypoint", "interp", "script"],
     meaning: "the user may not execute the command, or what interprets it",
   },
@@ -157,7 +176,7 @@ export const symptoms: readonly Symptom[] = [
   {
     id: "missing",
     words: /no such file or directory/i,
-    checks: ["interp", "script", "entrypoint", "env", "directory", "home", "tool", "mount"],
+    checks: ["interp", "script", "entrypoint", "env", "wrapped", "directory", "home", "tool", "mount"],
     meaning: "a file is missing, or what is needed to start it",
   },
   {
@@ -179,8 +198,16 @@ export const symptoms: readonly Symptom[] = [
     id: "segmentation-fault",
     exitCodes: [139],
     words: /segmentation fault|SIGSEGV/i,
-    checks: ["arch-program", "symbol-versions", "libraries", "interp"],
+    checks: ["arch-program", "format", "symbol-versions", "libraries", "interp"],
     meaning: "it crashed (SIGSEGV)",
+    mayPass: true,
+  },
+  {
+    id: "bus-error",
+    exitCodes: [135],
+    words: /bus error|SIGBUS/i,
+    checks: ["format", "interp", "libraries"],
+    meaning: "it crashed (SIGBUS): a file ends before what was mapped of it, or its bytes could not be read",
     mayPass: true,
   },
   {
@@ -207,18 +234,18 @@ export const symptoms: readonly Symptom[] = [
   {
     id: "not-executable",
     exitCodes: [126],
-    checks: ["executable", "format", "arch-program", "interp", "script", "env", "entrypoint"],
+    checks: ["executable", "format", "arch-program", "interp", "script", "env", "wrapped", "entrypoint"],
     meaning: "the command was found and could not be executed",
   },
   {
     id: "not-found",
     exitCodes: [127],
-    checks: ["entrypoint", "env", "libraries", "interp", "script", "tool"],
+    checks: ["entrypoint", "env", "wrapped", "libraries", "interp", "script", "tool"],
     meaning: "a command was not found, or a loader did not find a library",
   },
   {
     id: "not-started",
-    exitCodes: [1, 125, 255],
+    exitCodes: [1, 2, 125, 255],
     checks: ["user", "directory", "mount-target", "mount", ...starts, "libraries", "symbol-versions"],
     meaning: "it failed; where the program itself ran, its own words say why",
     mayPass: true,

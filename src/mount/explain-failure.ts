@@ -51,7 +51,12 @@ export async function explainRecordedFailure(
   const told = record.bundle ? await readRuntimeErrors(path.join(record.bundle, "runtime.log")) : [];
   const output = [failure.output ?? "", ...told].filter(Boolean).join("\n");
   return await explainImageFailure(
-    { ...(spec ? startOf(spec) : {}), ...options, image: record.archive },
+    {
+      ...(spec ? startOf(spec) : {}),
+      ...pickDefined({ runtime: record.container?.runtime }),
+      ...options,
+      image: record.archive,
+    },
     { ...pickDefined({ exitCode: failure.exitCode }), ...(output ? { output } : {}) },
   );
 }
@@ -78,6 +83,8 @@ function startOf({ process: { args, env, cwd, user }, mounts }: RuntimeSpec): Ex
     env,
     workdir: cwd,
     user: `${user.uid}:${user.gid}`,
+    // A bundle that somebody has edited may have none.
+    additionalGids: user.additionalGids ?? [],
     mounts: mounts.filter(
       ({ destination, type }) => !usual.has(destination) && ["bind", "tmpfs"].includes(type),
     ),
@@ -86,8 +93,11 @@ function startOf({ process: { args, env, cwd, user }, mounts }: RuntimeSpec): Ex
 
 /** Nobody waits longer for a reason: what is not cached by then was not read by the start either. */
 const explainTimeoutMs = 5000;
-/** With these a start that came to nothing ends; so do many programs, for reasons of their own. */
-const startExitCodes = [1, 126, 127, 255];
+/**
+ * With these a start that came to nothing ends; so do many programs, for reasons of their own. 2: shells and dumb-init; 135 and 139: SIGBUS and SIGSEGV, as of
+ * a program that is cut off.
+ */
+const startExitCodes = [1, 2, 126, 127, 135, 139, 255];
 
 /**
  * For a start that has just failed: the check that explains it. Undefined where none does, and where none could be made: the failure itself is told

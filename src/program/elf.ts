@@ -67,8 +67,8 @@ export type PieceReader = (offset: number, length: number) => Promise<Buffer | u
 
 /** Not an ELF object, or one that the kernel and a loader would refuse. */
 export interface NoElf {
-  /** "other": it does not begin as ELF does. "unread": the reader did not give a piece of it. */
-  readonly kind: "other" | "damaged" | "unread";
+  /** "other": it does not begin as ELF does. "truncated": the kernel maps what the file does not have. "unread": the reader did not give a piece of it. */
+  readonly kind: "other" | "damaged" | "truncated" | "unread";
   readonly found: string;
 }
 
@@ -127,6 +127,7 @@ export async function readElf(read: PieceReader, fileBytes: number): Promise<Elf
   try {
     return await new ElfReading(read, fileBytes, head).object();
   } catch (error) {
+    if (error instanceof TruncatedElf) return { kind: "truncated", found: error.message };
     if (error instanceof DamagedElf) return { kind: "damaged", found: error.message };
     if (error instanceof UnreadElf) return unread;
     throw error;
@@ -138,6 +139,7 @@ export function isElf(read: ElfObject | NoElf): read is ElfObject {
 }
 
 class DamagedElf extends Error {}
+class TruncatedElf extends DamagedElf {}
 class UnreadElf extends Error {}
 const unread: NoElf = { kind: "unread", found: "it would take too much to read" };
 
@@ -213,7 +215,7 @@ class ElfReading {
     // What has no bytes in the file (PT_GNU_STACK) may have any offset.
     if (fileBytes === 0) return undefined;
     if (start + fileBytes > this.#fileBytes)
-      throw new DamagedElf(`a segment ends at ${start + fileBytes}, and the file at ${this.#fileBytes}`);
+      throw new TruncatedElf(`a segment ends at ${start + fileBytes}, and the file at ${this.#fileBytes}`);
     const address = this.#word(bytes, at + (this.#is64 ? 16 : 8));
     return {
       type,

@@ -71,3 +71,31 @@ function withoutPrefix(words: readonly string[]): readonly string[] {
   const first = words.findIndex((word) => !transparent.has(word) && !assignment.test(word));
   return first < 0 ? [] : words.slice(first);
 }
+
+/** What shells do by themselves, and go on. */
+const quietBuiltins = new Set([
+  ":",
+  "cd",
+  "echo",
+  "export",
+  "printf",
+  "set",
+  "true",
+  "trap",
+  "ulimit",
+  "umask",
+  "wait",
+]);
+/** Where one of these is in a text, a program in it may be an alternative, a function, or never be come to. */
+const conditional =
+  /\|\||[`!]|(?<!\$)[({]|\bPATH=|(^|[;&|\s])(\.|\[+|alias|builtin|case|command|eval|exit|for|function|hash|if|read|return|select|shift|source|test|type|unset|until|which|while)(\s|;|$)/;
+
+/** The program that a shell's text starts first, whatever happens; undefined where that cannot be told. */
+export function firstProgram(text: ByteString): ByteString[] | undefined {
+  if (conditional.test(text)) return undefined;
+  const commands = shellCommands(text);
+  const first = commands.find(([name]) => !quietBuiltins.has(name!));
+  // Where the shell is by then is not followed.
+  const hasMoved = commands.some(([name]) => name === "cd");
+  return hasMoved && /^[^/]+\//.test(first?.[0] ?? "") ? undefined : first;
+}

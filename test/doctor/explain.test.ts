@@ -62,6 +62,21 @@ const words: [said: string, symptom: string][] = [
   ["x509: certificate signed by unknown authority", "certificates"],
   ["runtime: out of memory", "killed"],
   ["Segmentation fault (core dumped)", "segmentation-fault"],
+  // As seen of crun 1.8 and runsc 2022-12.
+  ["exec container process (missing dynamic library?) `/cr`: No such file or directory", "exec-missing"],
+  ["exec container process `/text`: Exec format error", "format"],
+  ["exec container process `/prog`: Permission denied", "exec-denied"],
+  ["exec container process `/loop`: Too many levels of symbolic links", "loop"],
+  ["exec container process `/app`: Accessing a corrupted shared library", "loader-format"],
+  ["exec container process `/app`: Input/output error", "loader-format"],
+  ["open executable: Operation not permitted", "exec-denied"],
+  ["open executable: Permission denied", "exec-denied"],
+  ["starting sandbox: creating process: failed to load /app: no such file or directory", "exec-missing"],
+  ["starting sandbox: creating process: failed to load /app: permission denied", "exec-denied"],
+  ["starting sandbox: creating process: failed to load /app: exec format error", "format"],
+  ["starting sandbox: creating process: failed to load /app: too many symbolic links encountered", "loop"],
+  ["creating process: failed to load /app: accessing a corrupted shared library", "loader-format"],
+  ['error finding executable "a" in PATH [/b]: too many symbolic links encountered', "not-found-on-path"],
 ];
 
 describe("what a failed start says", () => {
@@ -70,11 +85,13 @@ describe("what a failed start says", () => {
   });
 
   it("is told by the exit code alone, where nothing was said", () => {
-    expect([126, 127, 137, 139, 1, 2].map((code) => symptomsOf("", code)[0]?.id)).toEqual([
+    expect([126, 127, 135, 137, 139, 1, 2, 3].map((code) => symptomsOf("", code)[0]?.id)).toEqual([
       "not-executable",
       "not-found",
+      "bus-error",
       "killed",
       "segmentation-fault",
+      "not-started",
       "not-started",
       undefined,
     ]);
@@ -184,6 +201,15 @@ describe("skim explain", () => {
     );
     expect(code).toBe(0);
     await host.ok(["rootfs", "umount", "explained"]);
+    // Of a user's supplementary groups too.
+    const grouped = await makeFixture(
+      [...busyboxTree("sh"), { path: "app", content: "#!/bin/sh\nexit 1\n", mode: 0o750, gid: 50 }],
+      { Cmd: ["/app"], User: "app", Env: env },
+    );
+    await host.ok(["bundle", grouped.image, `${bundle}2`, "--id", "grouped"]);
+    const none = await host.run(["explain", "grouped", "--exit-code", "126"]);
+    expect(none.stdout).toMatch(/^no check explains it/m);
+    await host.ok(["rootfs", "umount", "grouped"]);
     expect((await host.run(["explain", "explained", "--exit-code", "126"])).code).toBe(3);
   });
 });
@@ -209,7 +235,7 @@ describe("skim run", () => {
 
   it("says nothing where the program itself has failed", async () => {
     const fixture = await makeFixture(busyboxTree("sh"), { Cmd: ["sh"], Env: env });
-    for (const script of ["exit 1", "exit 127", "nosuch", "cat /nosuch", "exit 255"]) {
+    for (const script of ["exit 1", "exit 2", "exit 139", "exit 127", "nosuch", "cat /nosuch", "exit 255"]) {
       const { code, stderr } = await fixture.run("--", "sh", "-c", script);
       expect(code).not.toBe(0);
       expect(stderr).not.toMatch(/skim:/);

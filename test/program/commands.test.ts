@@ -4,7 +4,8 @@ import { describe, expect, it } from "vitest";
 import type { ByteString } from "../../src/base/byte-string.js";
 import { envCommand, splitString } from "../../src/program/env-command.js";
 import { findCommand } from "../../src/program/find-command.js";
-import { shellCommands } from "../../src/program/shell-words.js";
+import { firstProgram, shellCommands } from "../../src/program/shell-words.js";
+import { wrappedCommand } from "../../src/program/wrappers.js";
 import { bytes, madeImage } from "./made-image.js";
 
 const words = (...args: string[]) => args as ByteString[];
@@ -131,4 +132,49 @@ describe("a command's name", () => {
     expect(find("/usr/bin")).toMatchObject({ why: "EISDIR" });
     expect(find("/usr/bin/tool/x")).toMatchObject({ why: "ENOTDIR" });
   });
+});
+
+describe("the program that a shell's text starts first, whatever happens", () => {
+  it.each<[string, string[]]>([
+    ["exec serve --port 80", ["serve", "--port", "80"]],
+    ["cd /app && umask 022; serve", ["serve"]],
+    ["cd app; /opt/serve", ["/opt/serve"]],
+    ["java \x24{JAVA_OPTS} -jar app.jar", ["java"]],
+    ["A=1 serve | tee log", ["serve"]],
+  ])("%s", (text, program) => expect(firstProgram(bytes(text))).toEqual(program));
+
+  it.each([
+    "serve || fallback",
+    "if test -e /x; then serve; fi",
+    "[ -e /x ] && serve",
+    "command -v serve && serve",
+    ". ./env; serve",
+    "serve() { true; }; serve",
+    "PATH=/opt/bin serve",
+    "cd app && bin/serve",
+    "\x24{SERVE} --now",
+    "! serve",
+    "while true; do serve; done",
+    "exit 1",
+  ])("cannot be told of %s", (text) => expect(firstProgram(bytes(text))).toBeUndefined());
+});
+
+describe("what a wrapper runs", () => {
+  it.each<[string[], string[] | undefined]>([
+    [
+      ["tini", "--", "node", "-x"],
+      ["node", "-x"],
+    ],
+    [["tini", "-g", "-p", "SIGTERM", "node"], ["node"]],
+    [["dumb-init", "-r", "15:9", "-c", "node"], ["node"]],
+    [["gosu", "app:app", "node"], ["node"]],
+    [["timeout", "-k", "5", "60", "node"], ["node"]],
+    [["stdbuf", "-oL", "node"], ["node"]],
+    [["nice", "-n", "5", "node"], ["node"]],
+    [["nice", "--adjustment=5", "node"], ["node"]],
+    [["nice", "--adjustment", "5", "node"], undefined],
+    [["tini"], undefined],
+    [["gosu", "app"], undefined],
+    [["node", "server.js"], undefined],
+  ])("%j", (args, run) => expect(wrappedCommand(args[0]!, words(...args))).toEqual(run));
 });

@@ -125,7 +125,7 @@ describe("what is no object that could start", () => {
       "damaged",
       /its program headers end at/,
     ],
-    ["a segment behind the end", good.subarray(0, -1), "damaged", /a segment ends at/],
+    ["a segment behind the end", good.subarray(0, -1), "truncated", /a segment ends at/],
     // The second program header is PT_INTERP: its p_filesz.
     [
       "an interpreter without a name",

@@ -54,13 +54,13 @@ describe("what a command line starts", () => {
       "an init, and the shell it runs, and what that runs",
       {},
       ["tini", "-g", "--", "sh", "-ec", "python3 main.py"],
-      ["command program /usr/bin/tini", "argument program /bin/sh", "shell program /usr/bin/python3"],
+      ["command program /usr/bin/tini", "wrapped program /bin/sh", "shell program /usr/bin/python3"],
     ],
     [
       "a wrapper with a word of its own",
       {},
       ["gosu", "nobody", "node"],
-      ["command program /usr/bin/gosu", "argument program /usr/bin/node"],
+      ["command program /usr/bin/gosu", "wrapped program /usr/bin/node"],
     ],
     [
       "a script that a script interprets",
