@@ -37,7 +37,31 @@ export function libraryProblems(subject: Subject, { path, object, libraries }: R
       `install the package that has ${shown}, or name its directory in LD_LIBRARY_PATH (--env)`,
     );
   });
-  return [...missing, ...shut];
+  const unsearched = libraries.unsearched
+    ? [
+        warn(
+          displayText(path),
+          `${libraries.unsearched} of its libraries were not looked for: the search paths are too long`,
+          "shorten LD_LIBRARY_PATH, or the program's RUNPATH",
+        ),
+      ]
+    : [];
+  const told = [...missing.slice(0, findingsMax), ...moreText(path, missing.length)];
+  return [...told, ...shut.slice(0, findingsMax), ...unsearched];
+}
+
+/** Of one program: who mends these finds the others as well. */
+const findingsMax = 20;
+
+function moreText(path: ByteString, count: number): Finding[] {
+  if (count <= findingsMax) return [];
+  return [
+    fail(
+      displayText(path),
+      `needs ${count - findingsMax} more libraries that are not found`,
+      "install the packages that have them",
+    ),
+  ];
 }
 
 function directoryText(path: ByteString): ByteString {

@@ -110,7 +110,7 @@ function missingProblem(
     kind: "entrypoint",
     ...fail(
       shown,
-      `in none of ${displayText(pathOf(step))} ${runtimeFindsNothing}`,
+      `in none of ${pathOf(step)} ${runtimeFindsNothing}`,
       `name it with its path, set PATH (--env), or choose an image that has it${elsewhere(subject, name)}`,
     ),
   };
@@ -126,12 +126,15 @@ function notStartedProblem(
   const isDenied = step.why === "EACCES" || step.why === "EISDIR";
   const onPath = isDenied
     ? `found on PATH, but not executable for ${subject.userText}`
-    : `in none of ${displayText(pathOf(step))}`;
+    : `in none of ${pathOf(step)}`;
   const why = name.includes("/") ? whyNoFile(subject, step.searched[0] ?? name, step.why) : onPath;
   const starter = displayText(step.startedBy!);
   const said = isDenied ? "Permission denied" : step.role === "shell" ? "not found" : libraryWords(step.why);
-  // gosu, a Go program, has other words.
-  const words = /\/gosu$/.test(starter) ? "" : ` (it will say "${said}")`;
+  const starterFile = subject.programs.find(step.startedBy!).file;
+  // A busybox shell may run applets that have no name in the tree; gosu, a Go program, has other words.
+  const unless = step.role === "shell" && starterFile && baseNameOf(starterFile.path) === "busybox";
+  const told = unless ? `unless busybox has it built in, it will say "${said}"` : `it will say "${said}"`;
+  const words = /\/gosu$/.test(starter) ? "" : ` (${told})`;
   return {
     kind: step.role === "env" ? "env" : "wrapped",
     ...fail(
@@ -156,9 +159,15 @@ function isDenied(subject: Subject, path: ByteString): boolean {
   return file ? !file.executable : "why" in none && none.why === "EACCES";
 }
 
-function pathOf(step: StartedProgram): ByteString {
-  const path = step.command.env.find((one) => one.startsWith("PATH="));
-  return (path?.slice("PATH=".length) || "an empty PATH") as ByteString;
+/** Of whatever length: as much as anybody reads. */
+const pathEntriesShownMax = 16;
+
+function pathOf(step: StartedProgram): string {
+  const path = step.command.env.find((one) => one.startsWith("PATH="))?.slice("PATH=".length) ?? "";
+  const entries = path.split(":");
+  const shown = displayText(entries.slice(0, pathEntriesShownMax).join(":") as ByteString).slice(0, 1000);
+  const more = entries.length - pathEntriesShownMax;
+  return more > 0 ? `${shown} and ${more} more` : shown || "an empty PATH";
 }
 
 /** Directories that are on nobody's PATH by mistake. */

@@ -51,6 +51,8 @@ export interface Libraries {
   /** In the order in which they are loaded; the program and the loader are not among them. */
   readonly loaded: readonly LoadedLibrary[];
   readonly missing: readonly MissingLibrary[];
+  /** How many were not looked for, or not to the end: the search paths are too long. */
+  readonly unsearched: number;
   /** Configuration that the loader itself reads: ld.so.preload, ld.so.cache, musl's path file. */
   readonly configuration: readonly ImageFile[];
 }
@@ -97,6 +99,7 @@ class LibrarySearch {
   readonly #names = new Set<ByteString>();
   readonly #inos = new Set<number>();
   #finds = 0;
+  #unsearched = 0;
   #cache: LibraryCache = new Map();
   #systemDirectories: readonly ByteString[] = [];
   #configured: readonly ByteString[] = [];
@@ -122,14 +125,21 @@ class LibrarySearch {
     for (let next = queue.shift(); next; next = queue.shift()) {
       for (const name of next.object.dynamic?.needed ?? []) await this.#load(name, next, queue);
     }
-    return { loaded: this.#loaded, missing: this.#missing, configuration: this.#configuration };
+    return {
+      ...{ loaded: this.#loaded, missing: this.#missing },
+      ...{ unsearched: this.#unsearched, configuration: this.#configuration },
+    };
   }
 
   async #load(name: ByteString, by: LoadedObject, queue: LoadedObject[], place?: "preload"): Promise<void> {
     if (this.#names.has(name) || this.#inos.size >= objectsMax) return;
     this.#names.add(name);
     if (this.#isMusl && muslOwn.test(name)) return;
-    const found = await this.#search(name, by);
+    const found = this.#isExhausted ? undefined : await this.#search(name, by);
+    if (!found || (!("file" in found) && this.#isExhausted)) {
+      this.#unsearched++;
+      return;
+    }
     if (!("file" in found)) {
       this.#missing.push({ name, neededBy: by.file.path, ...found });
       return;
@@ -144,6 +154,10 @@ class LibrarySearch {
     this.#readAhead(loaded);
   }
 
+  get #isExhausted(): boolean {
+    return this.#finds > findsMax;
+  }
+
   #find(path: ByteString): ImageFile | undefined {
     return ++this.#finds > findsMax
       ? undefined
@@ -154,9 +168,10 @@ class LibrarySearch {
   #readAhead(by: LoadedObject): void {
     if (!this.#image.readsAhead) return;
     for (const name of by.object.dynamic?.needed ?? []) {
+      if (this.#isExhausted) return;
       if (this.#names.has(name)) continue;
       for (const [, path] of this.#candidates(name, by)) {
-        if (this.#finds > findsMax) return;
+        if (this.#isExhausted) return;
         const file = this.#find(path);
         if (!file) continue;
         // Whoever comes to it in its turn gets the failure.
@@ -173,7 +188,7 @@ class LibrarySearch {
     const searched: ByteString[] = [];
     const unfit: { path: ByteString; found: string }[] = [];
     for (const [place, path] of this.#candidates(name, by)) {
-      if (this.#finds > findsMax) break;
+      if (this.#isExhausted) break;
       const file = this.#find(path);
       if (!file) {
         if (searched.length < searchedMax) searched.push(path);

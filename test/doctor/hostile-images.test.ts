@@ -92,6 +92,27 @@ describe("a hostile image", () => {
     expect(JSON.stringify(checks).length).toBeLessThan(200_000);
   });
 
+  it("a thousand libraries that are missing are told in twenty lines; where search paths have no end, nothing is said of what lies behind it", async () => {
+    const needed = Array.from({ length: 1000 }, (_, i) => `lib${i}.so`);
+    const paths = Array.from({ length: 20_000 }, (_, i) => `/p${i}`).join(":");
+    const fixture = await makeFixture(
+      [
+        ...busyboxTree("sh"),
+        { path: "app", content: elf({ interpreter: "/lib64/ld.so", needed }), mode: 0o755 },
+        { path: "lib64/ld.so", content: elf({}), mode: 0o755 },
+      ],
+      { Cmd: ["/app"] },
+    );
+    const missing = await fixture.check("libraries", { deps: true });
+    expect(missing).toHaveLength(21);
+    expect(missing.at(-1)?.detail).toBe("needs 980 more libraries that are not found");
+    expect(await fixture.check("libraries", { deps: true, env: [`LD_LIBRARY_PATH=${paths}`] })).toMatchObject(
+      [{ status: "warn", detail: expect.stringMatching(/^1000 of its libraries were not looked for/) }],
+    );
+    const [nowhere] = await fixture.check("entrypoint", { args: ["nope"], env: [`PATH=${paths}`] });
+    expect(nowhere?.detail).toMatch(/^in none of \/p0:\/p1:.*:\/p15 and 19984 more \(/);
+  });
+
   it("names that are no text, and names that would steer a terminal, are shown escaped", async () => {
     const name = Buffer.from("bin/\x1b[2Jesc\n\xff", "latin1");
     const fixture = await makeFixture(
