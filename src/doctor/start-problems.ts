@@ -196,6 +196,15 @@ function unusableProblem(step: Extract<StartedProgram, { kind: "unusable" }>): S
         "index the image anew with smaller spans, or from gzip layers",
       ),
     };
+  if (step.why === "ELIBBAD")
+    return {
+      kind: "format",
+      ...fail(
+        path,
+        `damaged: ${step.found} (its loader will refuse it, or crash)`,
+        "copy it, or build it, again",
+      ),
+    };
   if (step.why === "SIGBUS")
     return {
       kind: "format",
@@ -339,8 +348,8 @@ async function loaderMisfit(
   const refused = (why: string) => `which is ${why} (the kernel will say "${said}")`;
   if (!isElf(loader)) {
     if (loader.kind === "unread") return undefined;
-    return loader.kind === "truncated"
-      ? `which is cut off: ${loader.found} (it will end with SIGBUS or SIGSEGV)`
+    return loader.kind === "truncated" || loader.kind === "unloadable"
+      ? `which is damaged: ${loader.found} (it will end with SIGBUS or SIGSEGV)`
       : refused(`no ELF object (${loader.found})`);
   }
   const noProgram = whyNoProgram(loader);

@@ -67,8 +67,11 @@ export type PieceReader = (offset: number, length: number) => Promise<Buffer | u
 
 /** Not an ELF object, or one that the kernel and a loader would refuse. */
 export interface NoElf {
-  /** "other": it does not begin as ELF does. "truncated": the kernel maps what the file does not have. "unread": the reader did not give a piece of it. */
-  readonly kind: "other" | "damaged" | "truncated" | "unread";
+  /**
+   * "other": it does not begin as ELF does. "truncated": the kernel maps what the file does not have. "unloadable": the kernel starts it, and its loader cannot read its
+   * dynamic section. "unread": the reader did not give a piece of it.
+   */
+  readonly kind: "other" | "damaged" | "truncated" | "unloadable" | "unread";
   readonly found: string;
 }
 
@@ -127,6 +130,7 @@ export async function readElf(read: PieceReader, fileBytes: number): Promise<Elf
   try {
     return await new ElfReading(read, fileBytes, head).object();
   } catch (error) {
+    if (error instanceof UnloadableElf) return { kind: "unloadable", found: error.message };
     if (error instanceof TruncatedElf) return { kind: "truncated", found: error.message };
     if (error instanceof DamagedElf) return { kind: "damaged", found: error.message };
     if (error instanceof UnreadElf) return unread;
@@ -140,6 +144,7 @@ export function isElf(read: ElfObject | NoElf): read is ElfObject {
 
 class DamagedElf extends Error {}
 class TruncatedElf extends DamagedElf {}
+class UnloadableElf extends DamagedElf {}
 class UnreadElf extends Error {}
 const unread: NoElf = { kind: "unread", found: "it would take too much to read" };
 
@@ -180,7 +185,11 @@ class ElfReading {
       type: this.#u16(this.#head, 16),
       machine: this.#u16(this.#head, 18),
       interpreter: interpreter && (await this.#interpreter(interpreter)),
-      dynamic: dynamic && (await this.#dynamic(dynamic, segments)),
+      dynamic:
+        dynamic &&
+        (await this.#dynamic(dynamic, segments).catch((error: unknown) => {
+          throw error instanceof DamagedElf ? new UnloadableElf(error.message) : error;
+        })),
       segments,
       isGo: segments.some((segment) => segment.type === segmentTypes.note && this.#hasGoNote(segment)),
       entryOffset: offsetOf(entry, segments),

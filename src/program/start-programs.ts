@@ -38,8 +38,8 @@ export type StartedProgram = {
       readonly file: ImageFile;
       readonly path: ByteString;
       readonly found: string;
-      /** What execve(2) gives, or how the process ends at once; undefined where it is not known: so much may not be read. */
-      readonly why: "ENOEXEC" | "ELOOP" | "SIGBUS" | undefined;
+      /** What execve(2) gives, or how the process ends at once (ELIBBAD: by its loader); undefined where it is not known: so much may not be read. */
+      readonly why: "ENOEXEC" | "ELOOP" | "SIGBUS" | "ELIBBAD" | undefined;
     }
   | {
       readonly kind: "program";
@@ -111,7 +111,7 @@ async function startProgram(
   const { file, path } = found;
   const step = { ...of, file, path };
   const head = await image.read(file, 0, execHeadBytes);
-  const unusable = (found: string, why: "ENOEXEC" | "ELOOP" | "SIGBUS" | undefined) =>
+  const unusable = (found: string, why: "ENOEXEC" | "ELOOP" | "SIGBUS" | "ELIBBAD" | undefined) =>
     ({ ...step, kind: "unusable", found, why }) as const;
   if (!head) return unusable("it would take too much to read", undefined);
   const line = readScriptLine(head);
@@ -135,7 +135,13 @@ async function startProgram(
 
 /** An empty name is that of the directory, for the kernel. */
 const here = "." as ByteString;
-const refusals = { other: "ENOEXEC", damaged: "ENOEXEC", truncated: "SIGBUS", unread: undefined } as const;
+const refusals = {
+  other: "ENOEXEC",
+  damaged: "ENOEXEC",
+  truncated: "SIGBUS",
+  unloadable: "ELIBBAD",
+  unread: undefined,
+} as const;
 const elfTypes: Readonly<Record<number, string>> = {
   1: "it is an object file, which has not been linked",
   4: "it is a core dump",

@@ -57,6 +57,13 @@ describe("a hostile image", () => {
       { path: "offset", content: huge((bytes) => bytes.writeBigUInt64LE(0xffff_ffff_ffff_fff0n, 32)) },
       { path: "interpreter", content: huge((bytes) => bytes.writeBigUInt64LE(4_900_000n, 64 + 56 + 32)) },
       { path: "libraries", content: huge(() => {}) },
+      {
+        path: "many",
+        content: elf({
+          interpreter: "/bin/busybox",
+          needed: Array.from({ length: 100_000 }, (_, i) => `${i}.so`),
+        }),
+      },
       { path: "short", content: Buffer.from("\x7fELF\x02\x01\x01", "latin1") },
       { path: "empty", content: "" },
     ].map((one) => ({ ...one, mode: 0o755 }));
@@ -66,6 +73,9 @@ describe("a hostile image", () => {
       expect(bytesRead).toBeLessThan(1_000_000);
       const found = checks.filter(({ status, id }) => status === "fail" && ["format", "interp"].includes(id));
       expect(found).toHaveLength(1);
+      // What only a loader reads, no kernel refuses.
+      if (name === "many")
+        expect(found[0]?.detail).toMatch(/^damaged: its dynamic section .* loader will refuse it/);
     }
   });
 

@@ -143,7 +143,7 @@ describe("what is no object that could start", () => {
     [
       "a name outside the strings",
       changed((file) => file.writeBigUInt64LE(5000n, Number(file.readBigUInt64LE(64 + 112 + 8)) + 8)),
-      "damaged",
+      "unloadable",
       /a name is at 5000/,
     ],
   ])("%s is told as such", async (_, file, kind, found) => {
