@@ -1,7 +1,8 @@
 /**
  * Where runtimes look for a command otherwise than execvp(3), as seen of runc 1.1, crun 1.8 and runsc 2022-12. An empty PATH is no directory for any of them.
  * runc, a Go program, refuses a hit by a relative entry of PATH (exec.ErrDot since Go 1.19), and until Go 1.20, which runc 1.1 of Debian 12 is older than, takes the
- * first thing with any execute bit, whoever may execute it. crun takes relative entries, and the first file with an execute bit. runsc passes over relative entries.
+ * first thing with any execute bit, whoever may execute it. crun takes relative entries, and the first file with an execute bit. runsc passes over relative entries, and crun over
+ * empty ones. A loop of symlinks, and what is neither file nor directory, ends the search of runsc.
  */
 import { type ByteString, displayText } from "../base/byte-string.js";
 import { ErrnoError } from "../filesystem/errno-error.js";
@@ -38,7 +39,10 @@ export function runtimeSearchProblem(
     const at = joined(joined(command.directory, directory), name);
     const found = runnable(subject, at);
     const isFile = found && (found.mode & fileTypeMask) === fileTypes.file;
-    if (!found || (runtime === "runsc" && isRelative) || (runtime !== "runc" && !isFile)) continue;
+    const isPassedOver =
+      (runtime === "runsc" && isRelative) || (runtime === "crun" && (entry === "" || !isFile));
+    if (runtime === "runsc" && !isRelative && isLoop(subject, at)) return endsSearch(at, "ELOOP");
+    if (!found || isPassedOver) continue;
     if (runtime === "runc" && isRelative)
       return {
         kind: "entrypoint",
@@ -48,15 +52,7 @@ export function runtimeSearchProblem(
           `name it with its path (./${displayText(name)}), or take the entry out of PATH (--env)`,
         ),
       };
-    if (!isFile)
-      return {
-        kind: "executable",
-        finding: fail(
-          displayText(at),
-          `neither a file nor a directory, and first on PATH ${kernelSays("EACCES")}`,
-          "name the command with its path, or take it away",
-        ),
-      };
+    if (!isFile) return endsSearch(at, "EACCES");
     if (runtime === "runsc" || subject.programs.find(at).file?.executable) return undefined;
     return {
       kind: "executable",
@@ -67,15 +63,32 @@ export function runtimeSearchProblem(
       ),
     };
   }
-  if (runtime !== "runsc") return undefined;
+  if (runtime === "runc") return undefined;
   return {
     kind: "entrypoint",
     finding: fail(
       displayText(name),
-      'found by relative entries of PATH only (runsc will say "error finding executable")',
+      `found only by entries of PATH that ${runtime} passes over, relative or empty ones (it will say that it did not find it)`,
       `name it with its path (./${displayText(name)}), or take the entry out of PATH (--env)`,
     ),
   };
+}
+
+function endsSearch(path: ByteString, why: "EACCES" | "ELOOP") {
+  const what = why === "EACCES" ? "neither a file nor a directory" : "symlinks that lead in a circle";
+  return {
+    kind: "executable" as const,
+    finding: fail(
+      displayText(path),
+      `${what}, and first on PATH ${kernelSays(why)}`,
+      "name the command with its path, or take it away",
+    ),
+  };
+}
+
+function isLoop(subject: Subject, path: ByteString): boolean {
+  const { file, ...none } = subject.programs.find(path);
+  return !file && "why" in none && none.why === "ELOOP";
 }
 
 /** What is at `path` for a runtime: anything but a directory that has an execute bit. */

@@ -324,4 +324,21 @@ describe("the doctor and runc agree about", () => {
     for (const start of starts) found.push(...(await differences(start)));
     expect(found).toEqual([]);
   });
+
+  it.each(["crun", "runsc"] as const)(
+    "(and %s) which places along PATH count",
+    { timeout: 300_000 },
+    async (runtime) => {
+      const searches = [":/d", "x:/d", "x", "", "/none:", "/d3:/d", "/d7:/d", "/d11:/d", "/d8"];
+      const found: string[] = [];
+      for (const search of searches) {
+        const env = `PATH=${search}`;
+        const examination = await fixture.examine({ runtime, args: ["prog"], env: [env], workdir: "/w" });
+        const ran = await fixture.run("--runtime", runtime, "--env", env, ...inW, "--", "prog");
+        const hasStarted = ran.stdout.includes("STARTED");
+        if (hasStarted === examination.counts.fail > 0) found.push(`${search}: ${hasStarted}: ${ran.stderr}`);
+      }
+      expect(found).toEqual([]);
+    },
+  );
 });
