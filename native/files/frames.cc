@@ -1,5 +1,6 @@
 #include "files/frames.h"
 
+#include <poll.h>
 #include <unistd.h>
 
 #include "files/failure.h"
@@ -8,8 +9,19 @@ namespace skim::files {
 
 namespace {
 
+int endsWith = -1;
+
+// A container that has ended is nobody's any more: what is sent on would keep its mounts, and be lost.
+void waitForInput() {
+  if (endsWith < 0) return;
+  pollfd polls[2] = {{STDIN_FILENO, POLLIN, 0}, {endsWith, POLLIN, 0}};
+  if (poll(polls, 2, -1) < 0) throw Stopped{};
+  if (polls[1].revents != 0) throw Failure{ESRCH, "waiting for a request"};
+}
+
 void readAll(char* to, size_t size) {
   while (size > 0) {
+    waitForInput();
     const ssize_t got = read(STDIN_FILENO, to, size);
     // A signal as well: only those that end this program come through.
     if (got <= 0) throw Stopped{};
@@ -27,6 +39,8 @@ void writeAll(std::string_view bytes) {
 }
 
 }  // namespace
+
+void endWith(int pidFd) { endsWith = pidFd; }
 
 Frame readFrame() {
   char header[5];

@@ -12,17 +12,17 @@
 
 namespace skim::files {
 
-// Longest payload; data of files comes in more frames.
+// Longest payload; data of files comes in more frames. As long as that, so that the other side, which does something for each frame, has few to do it for.
 constexpr uint32_t frameBytesMax = 1 << 18;
-// Of content that is sent: with its header it fits what a pipe holds, and so comes in one piece, which nobody has to put together.
-constexpr uint32_t contentBytesMax = (1 << 16) - 5;
 
 struct Frame {
   char type;
   std::string payload;
 };
 
-// Throws Stopped at the end of the input, for a frame that is too long, and when a signal came.
+// From now on reading ends with that process as well. `pidFd` stays the caller's.
+void endWith(int pidFd);
+// Throws Stopped at the end of the input, for a frame that is too long, and when a signal came; Failure (ESRCH) where the process of `endWith` has ended.
 Frame readFrame();
 void writeFrame(char type, std::string_view payload);
 

@@ -24,14 +24,16 @@ struct Limits {
 
 using Directory = std::unique_ptr<DIR, int (*)(DIR*)>;
 
-Directory openStream(const Root& root, int fd) {
-  UniqueFd again = root.reopen(fd, O_RDONLY | O_DIRECTORY);
-  Directory stream(fdopendir(again.get()), closedir);
+// Of one that is open for reading.
+Directory streamOf(UniqueFd fd) {
+  Directory stream(fdopendir(fd.get()), closedir);
   if (!stream) throw failed("reading the directory");
   // Closed with the stream.
-  static_cast<void>(again.release());
+  static_cast<void>(fd.release());
   return stream;
 }
+
+Directory openStream(const Root& root, int fd) { return streamOf(root.reopen(fd, O_RDONLY | O_DIRECTORY)); }
 
 // The next name but `.` and `..`, or null at the end.
 const char* nextName(const Directory& stream) {
@@ -93,55 +95,72 @@ bool isKernelView(int fd) {
   }
 }
 
+// PATH_MAX, without its NUL. A tree can be deeper; nobody could name what is there.
+constexpr size_t pathBytesMax = 4095;
+
 class TreeSender {
  public:
   TreeSender(const Root& root, Limits left) : root_(root), left_(left) {}
 
-  // Sends what is open as O_PATH. Throws Failure where a limit is reached, or `isTop` cannot be read; what is wrong with others is told of them.
-  void send(int fd, const std::string& path, uint32_t depth, bool isTop) {
-    const struct stat found = statOf(fd);
-    if (left_.entries-- == 0) throw Failure{EOVERFLOW, "more entries than are to be copied"};
-    sendEntry(fd, found, path);
-    const char kind = kindOf(found.st_mode);
-    if (kind != 'f' && kind != 'd') return;
-    try {
-      if (kind == 'f') {
-        sendContent(fd);
-      } else {
-        sendChildren(fd, found, path, depth);
-      }
-    } catch (const Failure& failure) {
-      if (isTop || failure.number == EOVERFLOW) throw;
-      writeFrame('z', Payload().u32(static_cast<uint32_t>(failure.number)).text());
-    }
+  // Sends what is open as O_PATH. Throws Failure where a limit is reached, or what was asked for itself cannot be read; what is wrong below is told there.
+  void send(UniqueFd fd, const std::string& path, uint32_t depth) {
+    const struct stat found = statOf(fd.get());
+    count();
+    sendEntry(fd.get(), found, path);
+    if (S_ISREG(found.st_mode)) sendFile(fd.get(), depth == 0);
+    if (S_ISDIR(found.st_mode)) sendChildren(std::move(fd), found, path, depth);
   }
 
  private:
+  void count() {
+    if (left_.entries-- == 0) throw Failure{EOVERFLOW, "more entries than are to be copied"};
+  }
+
+  void sendFile(int fd, bool isTop) {
+    int number = 0;
+    try {
+      sendContent(fd);
+    } catch (const Failure& failure) {
+      if (isTop || failure.number == EOVERFLOW) throw;
+      number = failure.number;
+    }
+    writeFrame('z', Payload().u32(static_cast<uint32_t>(number)).text());
+  }
+
   void sendContent(int fd) {
     const UniqueFd file = root_.reopen(fd, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-    std::string buffer(contentBytesMax, '\0');
+    std::string buffer(frameBytesMax, '\0');
     for (;;) {
       const ssize_t got = read(file.get(), buffer.data(), buffer.size());
       if (got < 0 && errno == EINTR) throw Stopped{};
       if (got < 0) throw failed("reading it");
-      if (got == 0) break;
+      if (got == 0) return;
       if (static_cast<uint64_t>(got) > left_.bytes) throw Failure{EOVERFLOW, "more bytes than are to be copied"};
       left_.bytes -= static_cast<uint64_t>(got);
       writeFrame('d', std::string_view(buffer).substr(0, static_cast<size_t>(got)));
     }
-    writeFrame('z', Payload().u32(0).text());
   }
 
-  void sendChildren(int fd, const struct stat& found, const std::string& path, uint32_t depth) {
-    if (isKernelView(fd) || root_.isHidden(found)) return;
+  void sendChildren(UniqueFd fd, const struct stat& found, const std::string& path, uint32_t depth) {
+    if (isKernelView(fd.get()) || root_.isHidden(found)) return;
     if (depth >= left_.depth) throw Failure{EOVERFLOW, "directories deeper than are to be copied"};
-    const Directory stream = openStream(root_, fd);
+    // One descriptor a level, since trees are deep.
+    const Directory stream = openStream(root_, fd.get());
+    fd.reset();
     while (const char* name = nextName(stream)) {
-      const UniqueFd child(openat(dirfd(stream.get()), name, O_PATH | O_NOFOLLOW | O_CLOEXEC));
-      // Removed meanwhile.
-      if (child.get() < 0 && errno == ENOENT) continue;
-      if (child.get() < 0) throw failed("looking at an entry of it");
-      send(child.get(), path.empty() ? name : path + "/" + name, depth + 1, false);
+      const std::string childPath = path.empty() ? name : path + "/" + name;
+      try {
+        if (childPath.size() > pathBytesMax) throw Failure{ENAMETOOLONG, "its path is too long"};
+        UniqueFd child(openat(dirfd(stream.get()), name, O_PATH | O_NOFOLLOW | O_CLOEXEC));
+        // Removed meanwhile.
+        if (child.get() < 0 && errno == ENOENT) continue;
+        if (child.get() < 0) throw failed("looking at it");
+        send(std::move(child), childPath, depth + 1);
+      } catch (const Failure& failure) {
+        if (failure.number == EOVERFLOW) throw;
+        count();
+        writeFrame('w', Payload().u32(static_cast<uint32_t>(failure.number)).bytes(childPath).rest(failure.what).text());
+      }
     }
   }
 
@@ -173,17 +192,21 @@ void answer(Work&& work) {
   result.send();
 }
 
-void removeBelow(const Root& root, int parent, const std::string& name, uint32_t depth) {
+constexpr uint64_t removedPerSign = 256;
+
+void removeBelow(const Root& root, int parent, const std::string& name, uint32_t depth, uint64_t& removed) {
   if (depth > 4096) throw Failure{EOVERFLOW, "directories deeper than are removed"};
   if (root.isMount(parent, name)) throw Failure{EBUSY, "a mount, which is not emptied"};
-  const UniqueFd fd(openat(parent, name.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  UniqueFd fd(openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (fd.get() < 0) throw failed("opening a directory to remove");
-  const Directory stream = openStream(root, fd.get());
+  const Directory stream = streamOf(std::move(fd));
   while (const char* child = nextName(stream)) {
+    // Said now and then, so that a large tree does not look like one that hangs.
+    if (++removed % removedPerSign == 0) writeFrame('p', {});
     if (unlinkat(dirfd(stream.get()), child, 0) == 0 || errno == ENOENT) continue;
     // EPERM is what POSIX says for a directory, EISDIR what Linux does.
     if (errno != EISDIR && errno != EPERM) throw failed("removing an entry of it");
-    removeBelow(root, dirfd(stream.get()), child, depth + 1);
+    removeBelow(root, dirfd(stream.get()), child, depth + 1, removed);
   }
   if (unlinkat(parent, name.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) throw failed("removing a directory");
 }
@@ -198,8 +221,7 @@ void sendTree(const Root& root, const std::string& request) {
     limits.entries = fields.u64();
     limits.bytes = fields.u64();
     limits.depth = fields.u32();
-    const UniqueFd fd = openVisible(root, fields.rest(), follow);
-    TreeSender(root, limits).send(fd.get(), "", 0, true);
+    TreeSender(root, limits).send(openVisible(root, fields.rest(), follow), "", 0);
   });
 }
 
@@ -236,7 +258,10 @@ void removeTree(const Root& root, const std::string& request) {
     struct stat there {};
     if (fstatat(place.parent.get(), place.name.c_str(), &there, AT_SYMLINK_NOFOLLOW) != 0) throw failed("looking it up");
     root.refuseHidden(place.parent.get(), &there);
-    if (S_ISDIR(there.st_mode) && isRecursive) return removeBelow(root, place.parent.get(), place.name, 0);
+    if (S_ISDIR(there.st_mode) && isRecursive) {
+      uint64_t removed = 0;
+      return removeBelow(root, place.parent.get(), place.name, 0, removed);
+    }
     const int flags = S_ISDIR(there.st_mode) ? AT_REMOVEDIR : 0;
     if (unlinkat(place.parent.get(), place.name.c_str(), flags) != 0) throw failed("removing it");
   });

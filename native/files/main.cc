@@ -14,6 +14,7 @@
 
 #include <linux/capability.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -28,7 +29,7 @@ namespace {
 
 using namespace skim::files;
 
-constexpr uint32_t protocolVersion = 1;
+constexpr uint32_t protocolVersion = 2;
 
 struct Arguments {
   std::string token;
@@ -91,6 +92,14 @@ void endOnSignals() {
   std::signal(SIGPIPE, SIG_IGN);
 }
 
+// A level of directories takes one.
+void allowManyDescriptors() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 void serve(Root& root, const std::string& token) {
   for (;;) {
     const Frame frame = readFrame();
@@ -112,6 +121,7 @@ void serve(Root& root, const std::string& token) {
 int main(int count, char** values) {
   endOnSignals();
   umask(0);
+  allowManyDescriptors();
   try {
     try {
       const Arguments arguments = parseArguments(count, values);

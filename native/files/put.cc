@@ -97,8 +97,13 @@ Place placeOf(const Root& root, const Request& request) {
   const bool isThere = fstatat(place.parent.get(), place.name.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0;
   root.refuseHidden(place.parent.get(), isThere ? &there : nullptr);
   root.refuseHiddenName(place.parent.get(), place.name);
-  // rename(2) would say so as well, at the end, when everything has been sent.
-  if (isThere && S_ISDIR(there.st_mode) && request.kind != 'd') throw Failure{EISDIR, "looking at what is there"};
+  if (!isThere || request.kind == 'd') return place;
+  // rename(2) would say some of it as well, at the end, when everything has been sent.
+  if (S_ISDIR(there.st_mode)) throw Failure{EISDIR, "looking at what is there"};
+  if (root.isMount(place.parent.get(), place.name)) throw Failure{EBUSY, ""};
+  if (!S_ISREG(there.st_mode) && !S_ISLNK(there.st_mode)) {
+    throw Failure{EEXIST, "a device, a FIFO or a socket is there, which is not replaced"};
+  }
   return place;
 }
 
@@ -109,13 +114,13 @@ void putDirectory(const Root& root, const Request& request) {
     const bool isDirectory = errno == EEXIST &&
                              fstatat(place.parent.get(), place.name.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0 &&
                              S_ISDIR(there.st_mode);
-    if (!isDirectory) throw Failure{EEXIST, "making the directory"};
+    if (!isDirectory) throw Failure{EEXIST, "something else than a directory is there"};
     // It stays as it is.
     return;
   }
   const UniqueFd made(openat(place.parent.get(), place.name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (made.get() < 0) throw failed("opening the directory made");
-  if (statOf(made.get()).st_uid != geteuid()) throw Failure{EEXIST, "making the directory"};
+  if (statOf(made.get()).st_uid != geteuid()) throw Failure{EEXIST, "somebody else has made a directory there in this moment"};
   if (fchown(made.get(), request.owner.uid, request.owner.gid) != 0) throw failed("setting its owner");
   if (fchmod(made.get(), request.mode) != 0) throw failed("setting its mode");
 }

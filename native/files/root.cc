@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "files/failure.h"
+#include "files/frames.h"
 
 namespace skim::files {
 
@@ -71,7 +72,8 @@ Root Root::ofProcess(pid_t pid, unsigned long long startTicks) {
   if (setns(pidFd.get(), CLONE_NEWNS) != 0) throw failed("entering the container's mount namespace");
   UniqueFd root(::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (root.get() < 0) throw failed("opening the container's root");
-  return Root(std::move(root), std::move(descriptors), false);
+  endWith(pidFd.get());
+  return Root(std::move(root), std::move(descriptors), false, std::move(pidFd));
 }
 
 int Root::tryOpen(const std::string& path, int flags) const {
@@ -142,7 +144,7 @@ UniqueFd Root::makeDirectories(const std::string& path, const Owner& owner) cons
         // By a descriptor, and only a directory: whatever has taken the name meanwhile is not handed over.
         next = UniqueFd(openat(at.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
         if (next.get() < 0) throw failed("opening the directory made for it");
-        if (statOf(next.get()).st_uid != geteuid()) throw Failure{EEXIST, "making its directory"};
+        if (statOf(next.get()).st_uid != geteuid()) throw Failure{EEXIST, "somebody else has made its directory in this moment"};
         if (fchown(next.get(), owner.uid, owner.gid) != 0) throw failed("giving the directory made for it its owner");
       } else {
         // Somebody else has just made it; or it is a symlink to nowhere, which is not followed to make what it names.
@@ -225,7 +227,7 @@ bool Root::isMount(int parent, const std::string& name) const {
   struct stat above {};
   struct stat below {};
   return fstat(parent, &above) == 0 && fstatat(parent, name.c_str(), &below, AT_SYMLINK_NOFOLLOW) == 0 &&
-         above.st_dev != below.st_dev;
+         S_ISDIR(below.st_mode) && above.st_dev != below.st_dev;
 }
 
 struct stat statOf(int fd) {

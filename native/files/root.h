@@ -53,7 +53,7 @@ class Root {
   // The same of a name in a directory that nothing has yet.
   void refuseHiddenName(int directory, const std::string& name) const;
   bool isHidden(const struct stat& entry) const { return hiddenAt(entry) != nullptr; }
-  // A directory on another mount than its parent's.
+  // Something is mounted at this name. Inside gVisor: of a directory; for the files of one mount have several device numbers there.
   bool isMount(int parent, const std::string& name) const;
 
  private:
@@ -65,8 +65,8 @@ class Root {
     std::string missing;
   };
 
-  Root(UniqueFd root, UniqueFd descriptors, bool isOwn)
-      : root_(std::move(root)), descriptors_(std::move(descriptors)), isOwn_(isOwn) {}
+  Root(UniqueFd root, UniqueFd descriptors, bool isOwn, UniqueFd process = UniqueFd())
+      : root_(std::move(root)), descriptors_(std::move(descriptors)), isOwn_(isOwn), process_(std::move(process)) {}
   int tryOpen(const std::string& path, int flags) const;
   UniqueFd openDirectory(const std::string& path, const Owner* makeFor) const;
   UniqueFd makeDirectories(const std::string& path, const Owner& owner) const;
@@ -77,6 +77,8 @@ class Root {
   // /proc/self/fd, opened before the namespace was changed.
   UniqueFd descriptors_;
   bool isOwn_;
+  // The pinned one.
+  UniqueFd process_;
   std::vector<Hidden> hidden_;
 };
 

@@ -16,11 +16,16 @@ import { formatBytes } from "./format.js";
 
 interface CpCommandOptions extends CommonOptions {
   timeout: number;
+  stallTimeout: number;
   owner?: string;
   entriesMax?: number;
   bytesMax?: number;
   depthMax?: number;
 }
+
+/** docker cp makes it a tar stream, others a file's content. */
+const streams =
+  "\"-\" is no path: for a file of that name write ./-, for a stream skim exec ID -- sh -c 'cat > FILE', or cat FILE";
 
 export function addCpCommand(program: Command): void {
   const command = program
@@ -28,14 +33,18 @@ export function addCpCommand(program: Command): void {
     .description("copy files into a container or out of it; what exec sees is what is read and written")
     .usage("[options] <SRC...> <DST>")
     .argument("<PATHS...>", "from, one or more, and to: ID:PATH in a container, or a path of this host")
-    .addHelpText("after", "\nWhere DST is a directory or ends in /, what is copied goes into it.")
+    .addHelpText(
+      "after",
+      "\nWhere DST is a directory or ends in /, what is copied goes into it. SRC/. is what is in a directory.\nExit code 1: some files were not copied, each told in a line; the others are in their place.",
+    )
     .option("--owner <uid:gid>", "of what is copied in (default: the container's user)")
     .option(
       "--timeout <seconds>",
       "give up after this time, and leave nothing unfinished; 0: never",
       wholeNumber,
-      600,
+      0,
     )
+    .option("--stall-timeout <seconds>", "the same when nothing has moved for this time", wholeNumber, 120)
     .option("--entries-max <number>", "refuse to copy out more files and directories", wholeNumber)
     .option("--bytes-max <bytes>", "refuse to copy out more", wholeNumber)
     .option("--depth-max <number>", "refuse to copy out directories deeper in each other", wholeNumber);
@@ -43,6 +52,7 @@ export function addCpCommand(program: Command): void {
   command.action(async (paths: string[], options: CpCommandOptions) => {
     const [destination, ...sources] = [paths.at(-1)!, ...paths.slice(0, -1)];
     if (sources.length === 0) throw new SkimError("USAGE", "two paths are needed: from, and to");
+    if (paths.includes("-")) throw new SkimError("USAGE", streams);
     const context = createContext(options);
     const to = parseContainerPath(destination);
     const from = parseContainerPath(sources[0]!);
@@ -60,7 +70,8 @@ export function addCpCommand(program: Command): void {
 }
 
 function requestOf(id: string, options: CpCommandOptions, context: CommandContext) {
-  return { id, timeoutMs: options.timeout * 1000, settings: context.settings, signal: context.signal };
+  const times = { timeoutMs: options.timeout * 1000, stallTimeoutMs: options.stallTimeout * 1000 };
+  return { id, ...times, settings: context.settings, signal: context.signal };
 }
 
 /** Returns the exit code: 1 where some of the files could not be copied. */
@@ -98,12 +109,16 @@ async function* filesOf(
   const { below, hostTree } = await import("../copy/host-tree.js");
   for (const typed of sources) {
     const source = bytesTyped(typed);
-    // `DIR/.` is what is in it.
-    const name = /(^|\/)\.\/*$/.test(source) ? "." : path.posix.basename(source);
     const to = bytesOf(destination);
-    const target = isInto && name !== "." ? below(to, bytesOf(name as ByteString)) : to;
+    const name = path.posix.basename(source) as ByteString;
+    const target = isInto && !meansContent(source) ? below(to, bytesOf(name)) : to;
     for await (const file of hostTree(bytesOf(source), target)) yield { ...file, ...owner };
   }
+}
+
+/** `DIR/.` is what is in it; so is `..`, which would lead out of the destination, and `/`, which has no name. */
+function meansContent(path: ByteString): boolean {
+  return /(^|\/)\.{1,2}\/*$/.test(path) || /^\/*$/.test(path);
 }
 
 function parseOwner(text: string): { uid: number; gid: number } {
@@ -127,7 +142,8 @@ async function copyOutOfContainer(
   );
   const name =
     path.posix.basename(path.posix.resolve("/", from.path)) || displayText(byteStringFromText(from.id));
-  const to = isDirectory || typed.endsWith("/") ? `${typed}/${name}` : typed;
+  const isInto = (isDirectory || typed.endsWith("/")) && !/(^|\/)\.\/*$/.test(from.path);
+  const to = isInto ? `${typed}/${name}` : typed;
   const taken = await copyOut({
     ...requestOf(from.id, options, context),
     path: bytesOf(from.path),

@@ -36,8 +36,10 @@ export interface FileToCopy {
   /** Default: the user as whom `exec` starts processes. */
   readonly uid?: number;
   readonly gid?: number;
-  /** Default: now. */
+  /** Of a file or a symlink. Default: now. */
   readonly mtime?: { readonly seconds: number; readonly nanoseconds: number };
+  /** What is already known to be wrong with it, in one line: nothing is sent of it, and this is its result. */
+  readonly error?: string;
 }
 
 export interface CopyResult {

@@ -19,10 +19,13 @@ import {
   Payload,
 } from "./frames.js";
 
-const protocolVersion = 1;
+const protocolVersion = 2;
 
-/** How long a program that was given up may take to remove what is unfinished, ms: it has to write nothing. */
+/** How long a program that was given up may take to remove what is unfinished, ms: it has to write nothing. And how long to die, when it is killed then. */
 const graceMs = 2000;
+
+/** Of what is said of a failure: one line. */
+const whatBytesMax = 300;
 
 export interface Outcome {
   /** 0: done. */
@@ -33,9 +36,12 @@ export interface Outcome {
 export class FilesSession {
   readonly #transport: FilesTransport;
   readonly #frames: FrameReader;
+  readonly #onMove: () => void;
 
-  constructor(transport: FilesTransport) {
+  /** `onMove` is called when something came from the program, or went to it. */
+  constructor(transport: FilesTransport, onMove: () => void = () => {}) {
     this.#transport = transport;
+    this.#onMove = onMove;
     this.#frames = new FrameReader(transport.output);
   }
 
@@ -46,14 +52,16 @@ export class FilesSession {
   async begin(hidden: readonly string[]): Promise<void> {
     const hello = await this.#take();
     if (hello.type !== "h" || new Fields(hello.payload).u32() !== protocolVersion)
-      throw brokenProtocol("it speaks another version");
+      throw brokenProtocol(
+        "the container was started by another version of skim, and has its program; start it anew",
+      );
     for (const path of hidden) await this.write("H", Buffer.from(path));
   }
 
   async write(type: string, payload: Uint8Array): Promise<void> {
     const { input } = this.#transport;
     if (input.destroyed || input.writableEnded) throw await this.#deathCause();
-    if (input.write(encodeFrame(type, payload))) return;
+    if (input.write(encodeFrame(type, payload))) return this.#onMove();
     await new Promise<void>((resolve) => {
       const done = () => {
         for (const name of ["drain", "close", "error"]) input.off(name, done);
@@ -61,6 +69,7 @@ export class FilesSession {
       };
       for (const name of ["drain", "close", "error"]) input.once(name, done);
     });
+    this.#onMove();
   }
 
   /** Content of a file. Resolves when `piece` is not used any more: the caller may fill the same memory again. */
@@ -74,6 +83,7 @@ export class FilesSession {
       input.write(piece, () => resolve());
       input.uncork();
     });
+    this.#onMove();
   }
 
   /** Entries and contents up to the outcome of a request, as they come. */
@@ -85,15 +95,17 @@ export class FilesSession {
     }
   }
 
-  /** The outcome of a request that answers nothing else. */
+  /** The outcome of a request that answers nothing else but signs of life. */
   async outcome(): Promise<Outcome> {
-    const frame = await this.#take();
+    let frame = await this.#take();
+    while (frame.type === "p") frame = await this.#take();
     if (frame.type !== "r") throw brokenProtocol(`a frame of type ${JSON.stringify(frame.type)}`);
     return readOutcome(frame);
   }
 
   /**
-   * Ends the program, whatever it is at. Resolves when it has ended: to true where it had to be killed, and may have left a file unfinished. May be called again.
+   * Ends the program, whatever it is at. Resolves when it has ended: to true where it had to be killed, and may have left a file unfinished; one that not even
+   * dies (it waits for a filesystem whose server is gone) is left behind. May be called again.
    */
   close(): Promise<boolean> {
     this.#closed ??= this.#close();
@@ -106,21 +118,27 @@ export class FilesSession {
     const { input, output } = this.#transport;
     input.end();
     // It may be writing: nobody wants that any more, and it sees so.
-    output.destroy();
+    output.close();
+    if (await this.#endsInTime()) return false;
+    this.#transport.kill();
+    await this.#endsInTime();
+    return true;
+  }
+
+  async #endsInTime(): Promise<boolean> {
     let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<"late">((resolve) => {
-      timer = setTimeout(() => resolve("late"), graceMs);
+    const late = new Promise<false>((resolve) => {
+      timer = setTimeout(() => resolve(false), graceMs);
     });
-    const isLate = (await Promise.race([this.#transport.ended, late])) === "late";
+    const isInTime = await Promise.race([this.#transport.ended.then(() => true), late]);
     clearTimeout(timer);
-    if (isLate) this.#transport.kill();
-    await this.#transport.ended;
-    return isLate;
+    return isInTime;
   }
 
   async #take(): Promise<Frame> {
     const frame = await this.#frames.next();
     if (!frame) throw await this.#deathCause();
+    this.#onMove();
     if (frame.type === "x") {
       const { errno, what } = readOutcome(frame);
       throw errnoName(errno) === "ESRCH"
@@ -142,7 +160,20 @@ export class FilesSession {
 
 function readOutcome(frame: Frame): Outcome {
   const fields = new Fields(frame.payload);
-  return { errno: fields.u32(), what: displayText(byteStringOf(fields.rest())) };
+  return { errno: fields.u32(), what: whatOf(fields) };
+}
+
+function whatOf(fields: Fields): string {
+  return displayText(byteStringOf(fields.rest().subarray(0, whatBytesMax)));
+}
+
+/** Reads a 'w' frame: what is wrong with an entry. Throws as readEntry. */
+export function readProblem(frame: Frame): { path: ByteString; outcome: Outcome } {
+  const fields = new Fields(frame.payload);
+  const errno = fields.u32();
+  const path = byteStringOf(fields.bytes());
+  if (errno === 0 || !isBelow(path)) throw brokenProtocol(`a problem with ${displayText(path)}`);
+  return { path, outcome: { errno, what: whatOf(fields) } };
 }
 
 /** Reads an 'e' frame. Throws RUNTIME_FAILED for a path that leads anywhere else than below. */
@@ -162,7 +193,13 @@ export function readEntry(frame: Frame): ContainerEntry {
     target: byteStringOf(fields.rest()),
   };
   if (!isBelow(entry.path)) throw brokenProtocol(`an entry at ${displayText(entry.path)}`);
-  if (entry.mtimeNsec > 999_999_999 || entry.target.includes("\0"))
+  const { mtimeSec, mtimeNsec, target } = entry;
+  if (
+    !Number.isSafeInteger(mtimeSec) ||
+    mtimeNsec > 999_999_999 ||
+    target.length > pathBytesMax ||
+    target.includes("\0")
+  )
     throw brokenProtocol("an entry that no filesystem has");
   return entry;
 }
@@ -176,10 +213,11 @@ const kinds: Record<string, ContainerEntry["kind"]> = {
 
 /** PATH_MAX. */
 const pathBytesMax = 4096;
+const nameBytesMax = 255;
 
 function isBelow(path: ByteString): boolean {
   if (path === "") return true;
-  if (path.length > pathBytesMax || path.includes("\0")) return false;
+  if (path.length > pathBytesMax + nameBytesMax || path.includes("\0")) return false;
   return path.split("/").every((name) => name !== "" && name !== "." && name !== "..");
 }
 
@@ -196,7 +234,10 @@ export function describeOutcome(path: ByteString, { errno, what }: Outcome): str
     ENOENT: "no such file or directory",
     ENOSPC: "no space left",
     EROFS: "the filesystem is read-only",
-    EBUSY: "something is mounted there, and cannot be replaced",
+    EBUSY: "it is a mount of the container",
+    EEXIST: what,
+    EMFILE: "directories deeper than can be opened",
+    ENAMETOOLONG: "the path, or a name in it, is too long",
     EISDIR: "it is a directory",
     ENOTDIR: "something above it is no directory",
     ENOTEMPTY: "the directory is not empty",

@@ -1,17 +1,19 @@
 /** How skim-files is started, and reached: on the host, in the mount namespace of a container or below a directory; and inside of a sandbox. */
-import { type ChildProcess, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
 import { PassThrough, type Readable, type Writable } from "node:stream";
 import { describeError } from "../base/errors.js";
 import { filesProgram } from "../native/files-program.js";
+import { loadNative } from "../native/load.js";
 import { execInContainer } from "../runtime/container-exec.js";
 import type { ContainerIdentity } from "../runtime/container-lifecycle.js";
 import { sandboxFilesProgram } from "../runtime/files-mount.js";
 import type { RuntimeSpec } from "../runtime/runtime-spec.js";
+import { DescriptorPieces, type Pieces } from "./descriptor-pieces.js";
 
 export interface FilesTransport {
   readonly input: Writable;
-  readonly output: Readable;
+  readonly output: Pieces;
   /** Resolves when the program has ended, to how. */
   readonly ended: Promise<string>;
   kill(): void;
@@ -26,47 +28,54 @@ export interface PinnedProcess {
 /** Sees what the process's mount namespace has. `token` names unfinished files. */
 export function startInNamespace(pinned: PinnedProcess, token: string): FilesTransport {
   const where = ["--pid", String(pinned.pid), "--start", String(pinned.startTicks)];
-  return transportOf(spawn(filesProgram(), ["--token", token, ...where], spawnOptions()));
+  return startOnHost(["--token", token, ...where]);
 }
 
 /** Sees what is below a directory of this host. Throws what open(2) says. */
 export function startBelow(directory: string, token: string): FilesTransport {
   const descriptor = openSync(directory, "r");
   try {
-    const args = ["--token", token, "--descriptor", "3"];
-    return transportOf(spawn(filesProgram(), args, spawnOptions(descriptor)));
+    return startOnHost(["--token", token, "--descriptor", "3"], descriptor);
   } finally {
     closeSync(descriptor);
   }
 }
 
-/** Nothing of this process's environment: the program has no use for it. */
-function spawnOptions(descriptor?: number) {
-  const streams = ["pipe", "pipe", "pipe"] as const;
-  return {
-    stdio: descriptor === undefined ? [...streams] : [...streams, descriptor],
+function startOnHost(args: readonly string[], descriptor?: number): FilesTransport {
+  const [ours, theirs] = loadNative().socketPair(false);
+  const child = spawn(filesProgram(), args, {
+    stdio: ["pipe", theirs, "pipe", ...(descriptor === undefined ? [] : [descriptor])],
+    // Nothing of this process's environment: the program has no use for it.
     env: {},
     cwd: "/",
     // A Ctrl-C is for this process, which ends the program in its own way.
     detached: true,
-  };
-}
-
-function transportOf(child: ChildProcess): FilesTransport {
-  let said = "";
-  child.stderr!.setEncoding("utf8").on("data", (text: string) => {
-    said = (said + text).slice(-1000);
   });
+  closeSync(theirs);
+  const said = lastWords(child.stderr!);
   // Its end is told by `ended`.
   child.stdin!.on("error", () => {});
   const ended = new Promise<string>((resolve) => {
     child.once("error", (error) => resolve(describeError(error)));
     child.once("close", (code, signal) =>
-      resolve([signal ?? `exit code ${code}`, said.trim()].filter(Boolean).join(", ")),
+      resolve([signal ?? `exit code ${code}`, said()].filter(Boolean).join(", ")),
     );
   });
-  return { input: child.stdin!, output: child.stdout!, ended, kill: () => void child.kill("SIGKILL") };
+  const kill = () => void child.kill("SIGKILL");
+  return { input: child.stdin!, output: new DescriptorPieces(ours), ended, kill };
 }
+
+/** The end of what is written to a program's standard error. */
+function lastWords(stderr: Readable): () => string {
+  let said = "";
+  stderr.setEncoding("utf8").on("data", (text: string) => {
+    said = (said + text).slice(-1000);
+  });
+  return () => said.trim();
+}
+
+/** What files of any owner take. The sandbox itself does without more, and whatever the container has: it may have none of them. */
+const capabilities = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID"];
 
 /** Sees what a process sees that the runtime starts in a sandbox: as root, whatever the container's user is. */
 export function startInSandbox(
@@ -76,14 +85,10 @@ export function startInSandbox(
   token: string,
 ): FilesTransport {
   const input = new PassThrough();
-  const output = new PassThrough();
   const stderr = new PassThrough();
-  let said = "";
-  stderr.setEncoding("utf8").on("data", (text: string) => {
-    said = (said + text).slice(-1000);
-  });
+  const said = lastWords(stderr);
+  const [ours, theirs] = loadNative().socketPair(false);
   const abort = new AbortController();
-  const { bounding } = first.capabilities;
   const ended = execInContainer({
     ...container,
     directory,
@@ -94,18 +99,18 @@ export function startInSandbox(
       args: [sandboxFilesProgram, "--token", token, "--inside"],
       env: [],
       cwd: "/",
-      capabilities: { bounding, effective: bounding, permitted: bounding },
+      capabilities: { bounding: capabilities, effective: capabilities, permitted: capabilities },
     },
-    stdio: { stdin: input, stdout: output, stderr },
+    stdio: { stdin: input, stdout: theirs, stderr },
     signal: abort.signal,
     forwardSignals: false,
   })
     .then(({ exitCode, startFailure }) => startFailure ?? `exit code ${exitCode}`, describeError)
     .then((how) => {
+      closeSync(theirs);
       // Nobody else ends it: streams of a container's process are their caller's.
-      output.end();
       input.destroy();
-      return [how, said.trim()].filter(Boolean).join(", ");
+      return [how, said()].filter(Boolean).join(", ");
     });
-  return { input, output, ended, kill: () => abort.abort() };
+  return { input, output: new DescriptorPieces(ours), ended, kill: () => abort.abort() };
 }

@@ -3,8 +3,8 @@
  *
  * What comes is not trusted: under gVisor the program runs where the container's root could tamper with it.
  */
-import type { Readable } from "node:stream";
 import { SkimError } from "../base/errors.js";
+import type { Pieces } from "./descriptor-pieces.js";
 
 /** Longest payload, in either direction. */
 export const frameBytesMax = 1 << 18;
@@ -41,7 +41,7 @@ export class Payload {
     return this;
   }
 
-  i64(value: number): this {
+  i64(value: number | bigint): this {
     const part = Buffer.allocUnsafe(8);
     part.writeBigInt64LE(BigInt(value));
     this.#parts.push(part);
@@ -115,45 +115,39 @@ export function brokenProtocol(what: string): SkimError {
   );
 }
 
-/** Frames of a stream, one at a time; the stream is read no further than that. */
+/** Frames one at a time; nothing is read beyond the piece that the last one ended in. */
 export class FrameReader {
-  readonly #stream: Readable;
-  #isEnded = false;
+  readonly #pieces: Pieces;
+  #piece: Uint8Array = Buffer.alloc(0);
+  readonly #header = Buffer.alloc(5);
+  readonly #payload = Buffer.allocUnsafeSlow(frameBytesMax);
 
-  constructor(stream: Readable) {
-    this.#stream = stream;
-    stream.once("end", () => this.#end()).once("close", () => this.#end());
-    stream.on("error", () => this.#end());
-    stream.on("readable", () => this.#wake());
+  constructor(pieces: Pieces) {
+    this.#pieces = pieces;
   }
 
-  #wake: () => void = () => {};
-
-  #end(): void {
-    this.#isEnded = true;
-    this.#wake();
-  }
-
-  /** Undefined at the end of the stream. Throws RUNTIME_FAILED for what is no frame. */
+  /** Its payload is only valid until the next one. Undefined at the end. Throws RUNTIME_FAILED for what is no frame. */
   async next(): Promise<Frame | undefined> {
-    const header = await this.#read(5);
-    if (!header) return undefined;
-    const length = header.readUInt32LE(1);
+    if (!(await this.#fill(this.#header))) return undefined;
+    const length = this.#header.readUInt32LE(1);
     if (length > frameBytesMax) throw brokenProtocol(`a frame of ${length} bytes`);
-    const payload = length === 0 ? Buffer.alloc(0) : await this.#read(length);
-    if (!payload) return undefined;
-    return { type: String.fromCharCode(header[0]!), payload };
+    const payload = this.#payload.subarray(0, length);
+    if (!(await this.#fill(payload))) return undefined;
+    return { type: String.fromCharCode(this.#header[0]!), payload };
   }
 
-  async #read(length: number): Promise<Buffer | undefined> {
-    for (;;) {
-      const bytes = this.#stream.read(length) as Buffer | null;
-      if (bytes?.byteLength === length) return bytes;
-      // At its end a stream gives what is left.
-      if (bytes || this.#isEnded) return undefined;
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
+  async #fill(target: Buffer): Promise<boolean> {
+    for (let at = 0; at < target.byteLength; ) {
+      if (this.#piece.byteLength === 0) {
+        const piece = await this.#pieces.next();
+        if (!piece) return false;
+        this.#piece = piece;
+      }
+      const taken = this.#piece.subarray(0, target.byteLength - at);
+      target.set(taken, at);
+      at += taken.byteLength;
+      this.#piece = this.#piece.subarray(taken.byteLength);
     }
+    return true;
   }
 }

@@ -7,7 +7,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
-import { type FileHandle, mkdir, open, rename, rm, symlink } from "node:fs/promises";
+import { type FileHandle, lstat, mkdir, open, rename, rm, symlink } from "node:fs/promises";
 import { type ByteString, bytesOf, displayText } from "../base/byte-string.js";
 import { SkimError, systemErrorCode } from "../base/errors.js";
 import { loadNative } from "../native/load.js";
@@ -144,6 +144,9 @@ export class HostWriter {
   async #takePlace(entry: ContainerEntry, temporary: Buffer, place: Buffer): Promise<void> {
     try {
       setTime(temporary, entry);
+      const there = await lstat(place).catch(() => undefined);
+      if (there && !there.isFile() && !there.isSymbolicLink() && !there.isDirectory())
+        throw new Error("a device, a FIFO or a socket is there, which is not replaced");
       await rename(temporary, place);
     } catch (error) {
       await rm(temporary, { force: true });

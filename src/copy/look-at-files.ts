@@ -1,5 +1,5 @@
 /** One entry of a container, those of a directory, and removing: what is not copying. */
-import { type ByteString, bytesOf } from "../base/byte-string.js";
+import { type ByteString, bytesOf, displayText } from "../base/byte-string.js";
 import type { ContainerEntry } from "./container-entry.js";
 import { type FilesSession, readEntry, requestOf } from "./files-session.js";
 import { brokenProtocol, Payload } from "./frames.js";
@@ -16,7 +16,7 @@ export async function statEntry(
   if (error?.code === "NOT_FOUND") return undefined;
   if (error) throw error;
   const [entry] = entries;
-  if (!entry) throw brokenProtocol("no entry");
+  if (entry?.path !== "") throw brokenProtocol("no entry of that path");
   return entry;
 }
 
@@ -29,6 +29,8 @@ export async function listEntries(
   await session.write("L", new Payload().i64(entriesMax).rest(bytesOf(path)).encode());
   const { entries, error } = await collect(session, path, entriesMax);
   if (error) throw error;
+  const other = entries.find((entry) => entry.path === "" || entry.path.includes("/"));
+  if (other) throw brokenProtocol(`an entry at ${displayText(other.path)}`);
   return entries.sort((a, b) => (a.path < b.path ? -1 : 1));
 }
 
@@ -43,14 +45,21 @@ export async function removeEntry(
   if (outcome.errno !== 0) throw refusal(path, outcome);
 }
 
+/** Of names and targets in a list together: far above what a directory has, and below what memory has. */
+const listBytesMax = 128 * 2 ** 20;
+
 async function collect(session: FilesSession, path: ByteString, entriesMax: number) {
   const entries: ContainerEntry[] = [];
   const answers = session.answers();
+  let bytes = 0;
   for (;;) {
     const next = await answers.next();
     if (next.done) return { entries, error: next.value.errno === 0 ? undefined : refusal(path, next.value) };
     if (next.value.type !== "e") throw brokenProtocol(`a frame of type ${JSON.stringify(next.value.type)}`);
     if (entries.length === entriesMax) throw brokenProtocol("more entries than were asked for");
-    entries.push(readEntry(next.value));
+    const entry = readEntry(next.value);
+    bytes += entry.path.length + entry.target.length;
+    if (bytes > listBytesMax) throw brokenProtocol(`names of more than ${listBytesMax} bytes`);
+    entries.push(entry);
   }
 }

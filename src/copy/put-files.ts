@@ -4,10 +4,23 @@
  * Files are sent while results of those before come back, at most `inFlightMax` of them, so that a thousand small files do not wait for a thousand
  * round trips, and memory does not grow with their number.
  */
-import { type ByteString, byteStringFromText, byteStringOf, bytesOf } from "../base/byte-string.js";
+import { posix } from "node:path";
+import {
+  type ByteString,
+  byteStringFromText,
+  byteStringOf,
+  bytesOf,
+  displayText,
+} from "../base/byte-string.js";
 import { describeError, SkimError } from "../base/errors.js";
 import type { CopyResult, FileToCopy, PathInput } from "./container-entry.js";
-import { describeOutcome, errnoName, type FilesSession, type UnfinishedFile } from "./files-session.js";
+import {
+  describeOutcome,
+  errnoName,
+  type FilesSession,
+  type Outcome,
+  type UnfinishedFile,
+} from "./files-session.js";
 import { frameBytesMax, Payload } from "./frames.js";
 
 /** An answer has some 50 bytes: far from filling a pipe while nobody reads. */
@@ -18,19 +31,30 @@ const lastLinkIsFollowed = (file: FileToCopy) => file.kind !== "symlink";
 
 export interface PutOptions {
   readonly owner: { readonly uid: number; readonly gid: number };
-  /** Told of each file before it is sent, and of its result: what is in between may be left unfinished by a program that is killed. */
-  readonly onSend?: (unfinished: UnfinishedFile) => void;
+  /** Where the container has mounts, and of what on this host: a file that is one cannot be replaced, and its result says what can be done. */
+  readonly mounts?: ReadonlyMap<string, string>;
   readonly onResult?: (result: CopyResult) => void;
 }
 
-/** Resolves to the results, in the order of the files. Throws RUNTIME_FAILED where the program ends, USAGE for a file that cannot be meant. */
+/** A file that was sent, or is being sent. */
+export interface SentFile extends UnfinishedFile {
+  /** Why it was not sent to its end. */
+  failure?: string;
+  /** Nothing of it was sent, and no outcome comes. */
+  readonly isWithheld: boolean;
+}
+
+/**
+ * Resolves to the results, in the order of the files. `sent` has, at any time, what is on its way, and may be left unfinished by a program that is killed. Throws
+ * RUNTIME_FAILED where the program ends, USAGE for a file that cannot be meant.
+ */
 export async function putFiles(
   session: FilesSession,
   files: Iterable<FileToCopy> | AsyncIterable<FileToCopy>,
   options: PutOptions,
+  sent: SentFile[] = [],
 ): Promise<CopyResult[]> {
   const results: CopyResult[] = [];
-  const sent: { path: ByteString; failure?: string }[] = [];
   let isAllSent = false;
   let failure: unknown;
   let wakeSender = () => {};
@@ -46,28 +70,19 @@ export async function putFiles(
         });
         continue;
       }
-      const outcome = await session.outcome();
+      const outcome = next.isWithheld ? undefined : await session.outcome();
       sent.shift();
-      const { path } = next;
-      const result: CopyResult =
-        outcome.errno === 0
-          ? { path }
-          : next.failure === undefined
-            ? { path, error: describeOutcome(path, outcome), errno: errnoName(outcome.errno) }
-            : { path, error: next.failure };
+      const result = resultOf(next, outcome, options.mounts);
       results.push(result);
       options.onResult?.(result);
       wakeSender();
     }
   };
-  let giveUp = () => {};
-  const over = new Promise<undefined>((resolve) => {
-    giveUp = () => resolve(undefined);
-  });
+  const patience = new Patience();
   const receiving = receive().catch((error: unknown) => {
     failure ??= error;
     wakeSender();
-    giveUp();
+    patience.end();
   });
 
   let number = 0;
@@ -80,16 +95,23 @@ export async function putFiles(
         });
       }
       // Whoever brings the files may wait for something that does not come.
-      const next = failure ? undefined : await Promise.race([source.next(), over]);
+      const next = failure ? undefined : await patience.waitFor(source.next());
       if (!next || next.done) break;
       const file = next.value;
       const path = pathOf(file.path);
-      const item: { path: ByteString; failure?: string } = { path };
-      options.onSend?.({ path, number, follow: lastLinkIsFollowed(file) });
-      await session.write("P", putRequest(file, path, number++, options.owner));
+      const item: SentFile = {
+        path,
+        number: number++,
+        follow: lastLinkIsFollowed(file),
+        isWithheld: file.error !== undefined,
+        ...(file.error === undefined ? {} : { failure: file.error }),
+      };
+      const request = putRequest(file, item, options.owner);
       sent.push(item);
+      if (!item.isWithheld) await session.write("P", request);
       wakeReader();
-      if ((file.kind ?? "file") === "file") await sendContent(session, file, item, over);
+      if (!item.isWithheld && (file.kind ?? "file") === "file")
+        await sendContent(session, file, item, patience);
     }
   } catch (error) {
     failure ??= error;
@@ -105,6 +127,51 @@ export async function putFiles(
   return results;
 }
 
+/**
+ * Waits for what may never come, as long as somebody listens. Not by Promise.race: that leaves something in a promise which does not settle for each time that it is raced
+ * with, and pieces of a file are many.
+ */
+class Patience {
+  #isOver = false;
+  #giveUp: () => void = () => {};
+
+  /** One at a time. Undefined where nobody listens any more. */
+  async waitFor<T>(work: Promise<T>): Promise<T | undefined> {
+    if (this.#isOver) {
+      work.catch(() => {});
+      return undefined;
+    }
+    return await new Promise<T | undefined>((resolve, reject) => {
+      this.#giveUp = () => resolve(undefined);
+      work.then(resolve, reject);
+    });
+  }
+
+  end(): void {
+    this.#isOver = true;
+    this.#giveUp();
+  }
+}
+
+function resultOf(
+  { path, failure }: SentFile,
+  outcome: Outcome | undefined,
+  mounts: ReadonlyMap<string, string> = new Map(),
+): CopyResult {
+  if (outcome?.errno === 0) return { path };
+  if (failure !== undefined || outcome === undefined) return { path, error: failure ?? "it was not sent" };
+  const errno = errnoName(outcome.errno);
+  if (errno !== "EBUSY") return { path, error: describeOutcome(path, outcome), errno };
+  const source = mounts.get(posix.resolve("/", path));
+  const what = source?.startsWith("/") ? `${source} of this host is` : "something is";
+  const advice = "write into it from inside: skim exec ID -- sh -c 'cat > FILE'";
+  return {
+    path,
+    error: `${displayText(path)}: ${what} mounted there, and no file can take its place; ${advice}`,
+    errno,
+  };
+}
+
 function iterate(files: Iterable<FileToCopy> | AsyncIterable<FileToCopy>): AsyncIterator<FileToCopy> {
   if (Symbol.asyncIterator in files) return files[Symbol.asyncIterator]();
   const plain = files[Symbol.iterator]();
@@ -114,12 +181,12 @@ function iterate(files: Iterable<FileToCopy> | AsyncIterable<FileToCopy>): Async
   };
 }
 
-/** The end of a file, or that there is none: what was sent of it is thrown away then, and the reason is in its result. `over`: nobody listens any more. */
+/** The end of a file, or that there is none: what was sent of it is thrown away then, and the reason is in its result. */
 async function sendContent(
   session: FilesSession,
   file: FileToCopy,
   item: { failure?: string },
-  over: Promise<undefined>,
+  patience: Patience,
 ): Promise<void> {
   const { content = new Uint8Array() } = file;
   const send = async (piece: Uint8Array) => {
@@ -138,7 +205,7 @@ async function sendContent(
         item.failure = describeError(error);
         return "failed" as const;
       });
-      const next = await Promise.race([read, over]);
+      const next = await patience.waitFor(read);
       if (next === undefined) return;
       if (next === "failed") return await session.write("A", new Uint8Array());
       if (next.done) return await session.write("E", new Uint8Array());
@@ -149,14 +216,18 @@ async function sendContent(
   }
 }
 
-function putRequest(file: FileToCopy, path: ByteString, number: number, owner: PutOptions["owner"]): Buffer {
+function putRequest(
+  file: FileToCopy,
+  { path, number, follow }: SentFile,
+  owner: PutOptions["owner"],
+): Buffer {
   const { kind = "file", mtime } = file;
   const target = file.target === undefined ? ("" as ByteString) : pathOf(file.target);
   if ((kind === "symlink") !== (target !== ""))
     throw new SkimError("USAGE", "a symlink has a target, and nothing else has one");
   return new Payload()
     .u8({ file: 0x66, directory: 0x64, symlink: 0x6c }[kind])
-    .u8(lastLinkIsFollowed(file) ? 1 : 0)
+    .u8(follow ? 1 : 0)
     .u32(number)
     .u32((file.mode ?? (kind === "directory" ? 0o755 : 0o644)) & 0o7777)
     .u32(file.uid ?? owner.uid)

@@ -2,7 +2,7 @@
 import { type ByteString, bytesOf, displayText } from "../base/byte-string.js";
 import { SkimError } from "../base/errors.js";
 import type { CopyResult } from "./container-entry.js";
-import { describeOutcome, errnoName, type FilesSession, readEntry } from "./files-session.js";
+import { describeOutcome, errnoName, type FilesSession, readEntry, readProblem } from "./files-session.js";
 import { brokenProtocol, Fields, Payload } from "./frames.js";
 import type { HostWriter } from "./host-writer.js";
 
@@ -51,40 +51,49 @@ export async function takeTree(
   };
   const answers = session.answers();
   let entries = 0;
-  let current: { path: ByteString; isOpen: boolean } | undefined;
+  const count = (depth: number) => {
+    if (++entries > limits.entriesMax || depth > limits.depthMax)
+      throw refusal(path, { errno: overflow, what: "more entries, or deeper ones, than are to be copied" });
+  };
+  /** The file whose content comes. */
+  let current: ByteString | undefined;
   for (;;) {
     const next = await answers.next();
     if (next.done) {
-      if (current?.isOpen) await writer.dropFile();
+      await writer.dropFile();
       if (next.value.errno !== 0) throw refusal(path, next.value);
       await writer.finish();
       return { ...taken, skipped };
     }
     const frame = next.value;
     if (frame.type === "e") {
-      if (current?.isOpen) throw brokenProtocol("an entry in the middle of a file");
+      if (current !== undefined) throw brokenProtocol("an entry in the middle of a file");
       const entry = readEntry(frame);
-      const depth = entry.path === "" ? 0 : entry.path.split("/").length;
-      if (++entries > limits.entriesMax || depth > limits.depthMax)
-        throw refusal(path, { errno: overflow, what: "more entries, or deeper ones, than are to be copied" });
-      current = { path: entry.path, isOpen: entry.kind === "file" };
+      count(entry.path === "" ? 0 : entry.path.split("/").length);
+      if (entry.kind === "file") current = entry.path;
       if (entry.kind === "file") await writer.openFile(entry);
       else if (entry.kind === "directory") await writer.makeDirectory(entry).then(() => taken.directories++);
       else if (entry.kind === "symlink") await writer.makeSymlink(entry).then(() => taken.symlinks++);
       else skip(entry.path, `${displayText(entry.path)}: a device, a FIFO or a socket is not copied`);
     } else if (frame.type === "d") {
-      if (!current?.isOpen) throw brokenProtocol("bytes of no file");
+      if (current === undefined || frame.payload.byteLength === 0) throw brokenProtocol("bytes of no file");
       taken.bytes += frame.payload.byteLength;
       if (taken.bytes > limits.bytesMax)
         throw refusal(path, { errno: overflow, what: "more bytes than are to be copied" });
       await writer.write(frame.payload);
-    } else if (frame.type === "z" && current) {
+    } else if (frame.type === "w" && current === undefined) {
+      const problem = readProblem(frame);
+      count(0);
+      skip(problem.path, describeOutcome(problem.path, problem.outcome), errnoName(problem.outcome.errno));
+    } else if (frame.type === "z" && current !== undefined) {
       const errno = new Fields(frame.payload).u32();
-      if (errno !== 0)
-        skip(current.path, describeOutcome(current.path, { errno, what: "reading it" }), errnoName(errno));
-      if (current.isOpen && errno === 0) await writer.closeFile().then(() => taken.files++);
-      else if (current.isOpen) await writer.dropFile();
-      current = { path: current.path, isOpen: false };
+      if (errno === 0) {
+        await writer.closeFile().then(() => taken.files++);
+      } else {
+        skip(current, describeOutcome(current, { errno, what: "reading it" }), errnoName(errno));
+        await writer.dropFile();
+      }
+      current = undefined;
     } else {
       throw brokenProtocol(`a frame of type ${JSON.stringify(frame.type)}`);
     }

@@ -24,6 +24,8 @@ export interface ContainerView {
   readonly owner: { readonly uid: number; readonly gid: number };
   /** Absolute paths at which the container has, or will have, what cannot be seen from there. */
   readonly hidden: readonly string[];
+  /** Absolute paths at which the container has something of this host, and what. */
+  readonly mounts: ReadonlyMap<string, string>;
 }
 
 /** What every runtime mounts, whatever the config says. */
@@ -42,13 +44,16 @@ async function liveView(runDir: string, id: string): Promise<ContainerView> {
   const { container, bundle, spec } = await findContainer(runDir, id);
   const first = spec.process;
   const { uid, gid } = first.user;
-  const owner = { uid, gid };
+  const mounts = new Map(
+    spec.mounts.map(({ destination, source }) => [path.posix.resolve(destination), source]),
+  );
+  const common = { owner: { uid, gid }, hidden: [], mounts };
   if (container.runtime === "runsc") {
     if ((await containerState(container))?.status !== "running") throw ended(id);
-    return { owner, hidden: [], start: (token) => startInSandbox(container, first, bundle, token) };
+    return { ...common, start: (token) => startInSandbox(container, first, bundle, token) };
   }
   const pinned = await pinFirstProcess(container);
-  return { owner, hidden: [], start: (token) => startInNamespace(pinned, token) };
+  return { ...common, start: (token) => startInNamespace(pinned, token) };
 }
 
 /**
@@ -76,6 +81,7 @@ async function mergedView(record: MountRecord): Promise<ContainerView> {
   return {
     owner: spec?.process.user ?? (await imageUser(record)),
     hidden: [...new Set([...mountsOfAnyContainer, ...mounts])],
+    mounts: new Map(),
     start: (token) => startBelow(merged, token),
   };
 }

@@ -10,8 +10,8 @@ import { missingRuntime, type RuntimeKind } from "./runtime-command.js";
 export interface ContainerStreams {
   /** Default: empty. */
   readonly stdin?: Readable;
-  /** Not ended. */
-  readonly stdout: Writable;
+  /** Not ended. Or a descriptor, which the process gets as it is. */
+  readonly stdout: Writable | number;
   readonly stderr: Writable;
 }
 
@@ -37,7 +37,8 @@ export function spawnRuntime(
   stdio: "inherit" | ContainerStreams = "inherit",
 ): RuntimeProcess {
   if (stdio !== "inherit") {
-    const child = spawn(program, args, { stdio: "pipe", detached: true });
+    const output = typeof stdio.stdout === "number" ? stdio.stdout : "pipe";
+    const child = spawn(program, args, { stdio: ["pipe", output, "pipe"], detached: true });
     connect(child, stdio);
     return { child, written: Promise.resolve() };
   }
@@ -97,10 +98,14 @@ export async function waitForExit(
 
 /** A side that closes early ends its pipe, as in a shell; the exit code says what the process made of it. */
 function connect(child: ChildProcess, streams: ContainerStreams): void {
-  pipeline(child.stdout!, streams.stdout, { end: false }).catch(() => child.stdout!.destroy());
-  pipeline(child.stderr!, streams.stderr, { end: false }).catch(() => child.stderr!.destroy());
+  copy(child.stdout, streams.stdout);
+  copy(child.stderr, streams.stderr);
   if (streams.stdin) pipeline(streams.stdin, child.stdin!).catch(() => {});
   else child.stdin!.end();
+}
+
+function copy(from: Readable | null, to: Writable | number): void {
+  if (from && typeof to !== "number") pipeline(from, to, { end: false }).catch(() => from.destroy());
 }
 
 export function signalExitCode(signal: NodeJS.Signals): number {

@@ -238,6 +238,78 @@ describe.each(modes)("files of a container of %s", (name, options) => {
     expect(await box.sh("cat /work/b2; ls -A /work | grep -c -e b1 -e skim || true")).toBe("fine0\n");
   });
 
+  test("a copy may take as long as it moves, and is given up when nothing does", async () => {
+    async function* slow(pieces: number, last: number) {
+      for (let i = 0; i < pieces; i++) {
+        yield content("x");
+        await new Promise((resolve) => setTimeout(resolve, i < pieces - 1 ? 200 : last).unref());
+      }
+    }
+    const times = { timeoutMs: 0, stallTimeoutMs: 2000 };
+    const moving = [{ path: "/work/slow", content: slow(15, 0) }];
+    expect(await copyIn({ ...of(), files: moving, ...times })).toEqual([{ path: "/work/slow" }]);
+    const still = [{ path: "/work/still", content: slow(2, 60_000) }];
+    await expect(copyIn({ ...of(), files: still, ...times })).rejects.toMatchObject({
+      code: "DEADLINE_EXCEEDED",
+      message: expect.stringContaining("nothing has moved"),
+    });
+    expect(await box.sh("ls -A /work | grep -c -e still -e skim || true")).toBe("0\n");
+  });
+
+  test("a limit of a month is one", async () => {
+    const times = { timeoutMs: 2 ** 32, stallTimeoutMs: 2 ** 32 };
+    expect(await copyIn({ ...of(), files: [{ path: "/work/month" }], ...times })).toEqual([
+      { path: "/work/month" },
+    ]);
+  });
+
+  test("devices, FIFOs and what is mounted at a file are not replaced, and nothing is left beside them", async () => {
+    await box.sh("mkdir -p /work/odd; mkfifo /work/odd/fifo");
+    const results = await put(
+      { path: "/dev/null", content: content("x") },
+      { path: "/work/odd/fifo", content: content("x") },
+      { path: "/etc/hosts", content: content("x") },
+      { path: "/work/odd/fifo", kind: "symlink", target: "/etc/passwd" },
+      { path: "/work/odd/fifo", kind: "directory" },
+    );
+    expect(results.map(({ errno }) => errno)).toEqual(["EEXIST", "EEXIST", "EBUSY", "EEXIST", "EEXIST"]);
+    expect(results[1]!.error).toBe(
+      "/work/odd/fifo: a device, a FIFO or a socket is there, which is not replaced",
+    );
+    expect(results[2]!.error).toMatch(/^\/etc\/hosts: \/\S+ of this host is mounted there.*skim exec/);
+    expect(
+      await box.sh(
+        "ls -A /work/odd; [ -c /dev/null ] && [ -p /work/odd/fifo ] && ls -A /dev /etc | grep -c '^.skim-[0-9a-f]*-' || true",
+      ),
+    ).toBe("fifo\n0\n");
+    // Nor are those of the host.
+    const fifo = path.join(dir, "host-fifo");
+    execFileSync("mkfifo", [fifo]);
+    await expect(copyOut({ ...of(), path: "/etc/passwd", to: fifo })).rejects.toMatchObject({
+      code: "LOCAL_IO",
+      message: expect.stringContaining("cannot be written"),
+    });
+    expect(lstatSync(fifo).isFIFO()).toBe(true);
+    // A symlink is where it leads.
+    writeFileSync(path.join(dir, "linked"), "old");
+    symlinkSync("linked", path.join(dir, "link"));
+    await copyOut({ ...of(), path: "/etc/passwd", to: path.join(dir, "link") });
+    expect(readFileSync(path.join(dir, "linked"), "utf8")).toMatch(/^root:/);
+  });
+
+  test("a tree of a thousand levels is made, copied out as far as it is allowed, and removed", async () => {
+    const levels = 1300;
+    await put({ path: `/work/deep${"/d".repeat(levels)}/f`, content: content("x") });
+    await expect(copyOut({ ...of(), path: "/work/deep", to: path.join(dir, "deep") })).rejects.toMatchObject({
+      code: "LIMIT_EXCEEDED",
+    });
+    const limits = { depthMax: 2000 };
+    const taken = await copyOut({ ...of(), path: "/work/deep", to: path.join(dir, "deep"), limits });
+    expect(taken).toMatchObject({ files: 1, directories: levels + 1, skipped: [] });
+    await removeFile({ ...of(), path: "/work/deep", recursive: true });
+    expect(await statFile({ ...of(), path: "/work/deep" })).toBeUndefined();
+  });
+
   test("what takes too long is given up, and leaves nothing", async () => {
     async function* endless() {
       yield content("begun");
@@ -303,6 +375,22 @@ describe.each(modes)("files of a container of %s", (name, options) => {
       code: 1,
       stderr: expect.stringMatching(/not copied: \/work\/cli\/source\/sub\/f: it is a directory/),
     });
+    execFileSync("mkfifo", [path.join(source, "fifo")]);
+    const odd = await host.run(["cp", source, path.join(dir, "nowhere"), `${box.id}:/work/cli3/`]);
+    expect(odd).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/source\/fifo is a device, a FIFO.*\n.*nowhere cannot be read: ENOENT/),
+    });
+    expect(await box.sh("cd /work/cli3; find . | sort")).toBe(".\n./source\n./source/sub\n./source/sub/f\n");
+    execFileSync("rm", [path.join(source, "fifo")]);
+    // Neither leads out of where it is to be.
+    await host.ok(["cp", `${source}/sub/..`, `${box.id}:/work/cli4/`]);
+    expect(await box.sh("cd /work/cli4; find . | sort")).toBe(".\n./sub\n./sub/f\n");
+    mkdirSync(path.join(dir, "content"));
+    await host.ok(["cp", `${box.id}:/work/cli4/.`, path.join(dir, "content")]);
+    expect(readdirSync(path.join(dir, "content"))).toEqual(["sub"]);
+    expect((await host.run(["cp", "-", `${box.id}:/work/stream`])).code).toBe(2);
+    expect((await host.run(["cp", `${box.id}:/etc/passwd`, "-"])).code).toBe(2);
     await host.ok(["cp", `${source}/.`, `${box.id}:/work/cli2`]);
     expect(await host.ok(["fs", "ls", `${box.id}:/work/cli2/sub`])).toBe("f\n");
     await host.ok(["cp", `${box.id}:/work/cli2/sub/f`, path.join(dir, "f-out")]);

@@ -11,7 +11,7 @@ import { makeTempDir } from "../support/temp-dir.js";
 
 /** What a container could send in place of skim-files' answers. */
 const frame = (type: string, payload: Payload = new Payload()) => encodeFrame(type, payload.encode());
-const entry = (kind: string, at: string, target = "") =>
+const entry = (kind: string, at: string, target = "", mtime = 0n) =>
   frame(
     "e",
     new Payload()
@@ -20,11 +20,13 @@ const entry = (kind: string, at: string, target = "") =>
       .u32(0)
       .u32(0)
       .i64(0)
-      .i64(0)
+      .i64(mtime)
       .u32(0)
       .bytes(Buffer.from(at))
       .rest(Buffer.from(target)),
   );
+const problem = (at: string, what = "looking at it") =>
+  frame("w", new Payload().u32(13).bytes(Buffer.from(at)).rest(Buffer.from(what)));
 const data = (text: string) => frame("d", new Payload().rest(Buffer.from(text)));
 const fileEnd = frame("z", new Payload().u32(0));
 const end = frame("r", new Payload().u32(0));
@@ -32,8 +34,8 @@ const end = frame("r", new Payload().u32(0));
 async function take(frames: readonly Buffer[]) {
   const dir = await makeTempDir("hostile");
   mkdirSync(path.join(dir, "inner"));
-  const output = new PassThrough();
-  output.end(Buffer.concat(frames));
+  const pieces = frames[Symbol.iterator]();
+  const output = { next: async () => pieces.next().value as Uint8Array | undefined, close: () => {} };
   const session = new FilesSession({
     input: new PassThrough().resume(),
     output,
@@ -89,6 +91,11 @@ test.each([
   ["a frame that is too long", [Buffer.from([0x65, 0xff, 0xff, 0xff, 0x7f])]],
   ["a frame that is too short", [frame("e", new Payload().u8(0x66)), end]],
   ["an end in the middle of a file", [entry("f", ""), data("x")]],
+  ["an end of a file that is none", [entry("d", ""), fileEnd, end]],
+  ["a second end of a file", [entry("f", ""), fileEnd, fileEnd, end]],
+  ["no bytes of a file", [entry("f", ""), frame("d"), fileEnd, end]],
+  ["a problem outside", [entry("d", ""), problem("../x"), end]],
+  ["a time that no clock has", [entry("f", "", "", 2n ** 62n), fileEnd, end]],
   ["nothing", []],
 ])("%s is refused, and nothing is made outside or left unfinished", async (_, frames) => {
   const { error, dir } = await take(frames);
@@ -99,9 +106,22 @@ test.each([
 test.each([
   ["entries", [entry("d", ""), ...Array.from({ length: 20 }, (_, i) => entry("d", `d${i}`))]],
   ["bytes", [entry("f", ""), data("x".repeat(101))]],
+  ["problems", [entry("d", ""), ...Array.from({ length: 20 }, (_, i) => problem(`p${i}`))]],
   ["depth", [entry("d", ""), entry("d", "a"), entry("d", "a/b"), entry("d", "a/b/c"), entry("d", "a/b/c/d")]],
 ])("more %s than allowed are refused, whatever the container was asked for", async (_, frames) => {
   expect((await take([...frames, end])).error).toMatchObject({ code: "LIMIT_EXCEEDED" });
+});
+
+test("what cannot be read is told by its name, in a line of some length", async () => {
+  const { taken } = await take([
+    entry("d", ""),
+    entry("f", "a"),
+    fileEnd,
+    problem("b", "x".repeat(200_000)),
+    end,
+  ]);
+  expect(taken).toMatchObject({ files: 1, skipped: [{ path: "b", errno: "EACCES" }] });
+  expect(taken!.skipped[0]!.error!.length).toBeLessThan(1000);
 });
 
 test("of a device nothing is made", async () => {

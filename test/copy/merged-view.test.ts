@@ -1,5 +1,5 @@
-import { spawn } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
+import { open } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { copyIn, listFiles, statFile } from "../../src/mount/container-files.js";
@@ -64,6 +64,31 @@ test("a bundle without a container is written where the container will see it, a
   }
 });
 
+test("a container whose root may do nothing is written under runsc as well", async () => {
+  const box = await startContainerOf(host, archive, ["--runtime", "runsc", "--profile", "runc"]);
+  try {
+    const of = { id: box.id, settings: settings() };
+    expect(await copyIn({ ...of, files: [{ path: "/etc/f", content }] })).toEqual([{ path: "/etc/f" }]);
+    expect(await statFile({ ...of, path: "/etc/f" })).toMatchObject({ uid: 1234, gid: 1235 });
+  } finally {
+    await box.end();
+  }
+});
+
+test.each([["runc"], ["runsc"]])("a copy ends with its container, %s", async (runtime) => {
+  const box = await startContainerOf(host, archive, ["--runtime", runtime]);
+  async function* untilItEnds() {
+    yield content;
+    await box.end();
+    await new Promise((resolve) => setTimeout(resolve, 60_000).unref());
+  }
+  const files = [{ path: "/work/f", content: untilItEnds() }];
+  await expect(copyIn({ id: box.id, settings: settings(), files })).rejects.toMatchObject({
+    code: expect.stringMatching(/^(NOT_FOUND|RUNTIME_FAILED)$/),
+    message: expect.stringContaining("has ended"),
+  });
+});
+
 test("an image without shell and tools is written and read all the same, under every runtime", async () => {
   const bare = await busyboxArchive(host, { Entrypoint: ["/bin/sleep", "1000"] });
   for (const runtime of ["runc", "runsc"]) {
@@ -113,17 +138,16 @@ test("a program that hangs is killed, and what it left unfinished is removed", a
 test("the command line that is killed leaves nothing unfinished either", async () => {
   const box = await startContainerOf(host, archive, []);
   try {
-    const fifo = path.join(await makeTempDir("fifo"), "f");
-    const child = spawn("sh", ["-c", `mkfifo ${fifo}`]);
-    await new Promise((resolve) => child.once("close", resolve));
-    // Refused: it would wait for whoever writes there.
-    expect(await host.run(["cp", fifo, `${box.id}:/work/f`])).toMatchObject({
-      code: 2,
-      stderr: expect.stringContaining("FIFO"),
-    });
-    const zero = host.start(["cp", "/dev/zero", `${box.id}:/work/f`]);
-    expect(await new Promise((resolve) => zero.once("close", resolve))).toBe(2);
-    expect(await box.sh("ls -A /work")).toBe("");
+    // Long enough to be killed in it.
+    const source = path.join(await makeTempDir("large"), "large");
+    const file = await open(source, "w");
+    await file.truncate(2 ** 40);
+    await file.close();
+    const copy = host.start(["cp", source, `${box.id}:/work/f`]);
+    await expect.poll(() => box.sh("ls -A /work"), { timeout: 30_000 }).toMatch(/^\.skim-/);
+    copy.kill("SIGKILL");
+    await new Promise((resolve) => copy.once("close", resolve));
+    await expect.poll(() => box.sh("ls -A /work"), { timeout: 30_000 }).toBe("");
   } finally {
     await box.end();
   }
