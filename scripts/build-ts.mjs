@@ -56,6 +56,7 @@ const builtinsOnDemand = {
 const bundles = [
   { input: "src/early-start.ts", file: "early-start.cjs" },
   { input: "src/cli.ts", file: "skim.bundle.cjs", plugins: [earlyStart] },
+  { input: "src/files-cli.ts", file: "files.bundle.cjs" },
   { input: "src/mount/mount-server-main.ts", file: "mount-server.bundle.cjs" },
 ];
 for (const { input, file, plugins = [] } of bundles) {
@@ -102,6 +103,8 @@ try {
   warmUp("skim", ["run", "/nowhere/warm-up.skim"]);
   warmUp("skim", ["index", `oci:${image}`, "-o", path.join(scratch, "warm-up.skim")]);
   warmUp("mount-server", []);
+  warmUp("skim", ["cp", image, "warm-up:/"]);
+  warmUp("skim", ["fs", "stat", "warm-up:/"]);
   const registry = await serve(image);
   try {
     // The second one has a profile to go by.
