@@ -37,11 +37,17 @@ export class FilesSession {
   readonly #transport: FilesTransport;
   readonly #frames: FrameReader;
   readonly #onMove: () => void;
+  /** Resolves when a program that does not even die is left behind: nobody waits for it then. */
+  readonly #left: Promise<string>;
+  #leave: (how: string) => void = () => {};
 
   /** `onMove` is called when something came from the program, or went to it. */
   constructor(transport: FilesTransport, onMove: () => void = () => {}) {
     this.#transport = transport;
     this.#onMove = onMove;
+    this.#left = new Promise((resolve) => {
+      this.#leave = resolve;
+    });
     this.#frames = new FrameReader(transport.output);
   }
 
@@ -121,7 +127,7 @@ export class FilesSession {
     output.close();
     if (await this.#endsInTime()) return false;
     this.#transport.kill();
-    await this.#endsInTime();
+    if (!(await this.#endsInTime())) this.#leave("it does not end");
     return true;
   }
 
@@ -153,7 +159,7 @@ export class FilesSession {
 
   async #deathCause(): Promise<SkimError> {
     this.#transport.input.end();
-    const how = await this.#transport.ended;
+    const how = await Promise.race([this.#transport.ended, this.#left]);
     return new SkimError("RUNTIME_FAILED", `the program that reaches into the container has ended: ${how}`);
   }
 }

@@ -31,7 +31,7 @@ export interface ContainerView {
 /** What every runtime mounts, whatever the config says. */
 const mountsOfAnyContainer = ["/proc", "/sys", "/dev"];
 
-/** Throws NOT_FOUND where there is nothing of that id or its container has ended, USAGE for a plain mount. */
+/** Throws NOT_FOUND where there is nothing of that id or its container has ended, USAGE for a plain mount, RUNTIME_FAILED for a paused sandbox. */
 export async function findView(runDir: string, id: string): Promise<ContainerView> {
   const record = await new MountRecords(runDir).find(id);
   if (!record) throw new SkimError("NOT_FOUND", `no container with id ${id}; skim ps lists what is mounted`);
@@ -49,7 +49,13 @@ async function liveView(runDir: string, id: string): Promise<ContainerView> {
   );
   const common = { owner: { uid, gid }, hidden: [], mounts };
   if (container.runtime === "runsc") {
-    if ((await containerState(container))?.status !== "running") throw ended(id);
+    const status = (await containerState(container))?.status;
+    if (status === "paused")
+      throw new SkimError(
+        "RUNTIME_FAILED",
+        `container ${id} is paused: its files are reached when it goes on`,
+      );
+    if (status !== "running") throw ended(id);
     return { ...common, start: (token) => startInSandbox(container, first, bundle, token) };
   }
   const pinned = await pinFirstProcess(container);

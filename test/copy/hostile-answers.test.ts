@@ -128,3 +128,22 @@ test("of a device nothing is made", async () => {
   const { taken } = await take([entry("o", ""), end]);
   expect(taken).toMatchObject({ files: 0, skipped: [{ path: "" }] });
 });
+
+test("a program that does not even die is left behind, and keeps nobody waiting", async () => {
+  let close = () => {};
+  const output = {
+    next: () =>
+      new Promise<undefined>((resolve) => {
+        close = () => resolve(undefined);
+      }),
+    close: () => close(),
+  };
+  const ended = new Promise<string>(() => {});
+  let kills = 0;
+  const kill = () => void kills++;
+  const session = new FilesSession({ input: new PassThrough().resume(), output, ended, kill });
+  const outcome = session.outcome();
+  expect(await session.close()).toBe(true);
+  await expect(outcome).rejects.toMatchObject({ code: "RUNTIME_FAILED" });
+  expect(kills).toBe(1);
+}, 20_000);
