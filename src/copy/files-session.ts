@@ -83,10 +83,16 @@ export class FilesSession {
     const { input } = this.#transport;
     if (input.destroyed || input.writableEnded) throw await this.#deathCause();
     await new Promise<void>((resolve) => {
+      // A write that is under way when the stream is destroyed is never called back.
+      const done = () => {
+        input.off("close", done);
+        resolve();
+      };
+      input.once("close", done);
       input.cork();
       input.write(frameHeader("D", piece.byteLength));
       // An error as well: the next call meets it.
-      input.write(piece, () => resolve());
+      input.write(piece, done);
       input.uncork();
     });
     this.#onMove();
@@ -127,6 +133,8 @@ export class FilesSession {
     output.close();
     if (await this.#endsInTime()) return false;
     this.#transport.kill();
+    // Whoever waits until it takes what was written waits no longer.
+    input.destroy();
     if (!(await this.#endsInTime())) this.#leave("it does not end");
     return true;
   }

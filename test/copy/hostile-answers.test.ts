@@ -141,9 +141,14 @@ test("a program that does not even die is left behind, and keeps nobody waiting"
   const ended = new Promise<string>(() => {});
   let kills = 0;
   const kill = () => void kills++;
-  const session = new FilesSession({ input: new PassThrough().resume(), output, ended, kill });
+  const session = new FilesSession({ input: new PassThrough(), output, ended, kill });
   const outcome = session.outcome();
+  const writing = session
+    .writeContent(Buffer.alloc(100_000))
+    .then(() => session.writeContent(Buffer.alloc(100_000)));
+  writing.catch(() => {});
   expect(await session.close()).toBe(true);
   await expect(outcome).rejects.toMatchObject({ code: "RUNTIME_FAILED" });
+  await expect(writing).rejects.toMatchObject({ code: "RUNTIME_FAILED" });
   expect(kills).toBe(1);
 }, 20_000);
