@@ -9,10 +9,17 @@ const path = require("node:path");
 const { setFlagsFromString } = require("node:v8");
 const vm = require("node:vm");
 
+/** Bundles of the command line that hold some commands only; all others are in skim.bundle.cjs. */
+const bundlesOf = {
+  files: ["cp", "fs"],
+  start: ["run", "mount", "umount", "rootfs", "bundle", "exec"],
+};
+
 const program = path.basename(__filename, ".js");
-const isCopying = program === "skim" && ["cp", "fs"].includes(process.argv[2]);
-const name = isCopying ? "files" : program;
-if (isCopying) {
+const command = process.argv[2];
+const name =
+  (program === "skim" && Object.keys(bundlesOf).find((bundle) => bundlesOf[bundle].includes(command))) || program;
+if (name === "files") {
   // They wait for pipes and disks: nothing gets faster by what these take, a quarter of all the memory (optimised code, and a young generation that has grown).
   setFlagsFromString("--no-opt");
   setFlagsFromString("--semi-space-growth-factor=1");
@@ -21,7 +28,7 @@ if (isCopying) {
 }
 const file = path.join(__dirname, `${name}.bundle.cjs`);
 // Commands with a cache of their own: others would have to read what only these run.
-const part = name === "skim" && ["daemon", "index"].includes(process.argv[2]) ? process.argv[2] : name;
+const part = name === "skim" && ["daemon", "index"].includes(command) ? command : name;
 const cacheFile = path.join(__dirname, `${part}.code-cache`);
 
 function readCache() {

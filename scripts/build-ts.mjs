@@ -57,6 +57,7 @@ const bundles = [
   { input: "src/early-start.ts", file: "early-start.cjs" },
   { input: "src/cli.ts", file: "skim.bundle.cjs", plugins: [earlyStart] },
   { input: "src/files-cli.ts", file: "files.bundle.cjs" },
+  { input: "src/start-cli.ts", file: "start.bundle.cjs", plugins: [earlyStart] },
   { input: "src/mount/mount-server-main.ts", file: "mount-server.bundle.cjs" },
 ];
 for (const { input, file, plugins = [] } of bundles) {
