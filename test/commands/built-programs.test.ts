@@ -9,7 +9,7 @@ import { cliFile, makeSkimHost, type SkimHost } from "../support/skim-cli.js";
 import { buildTar } from "../support/tar-builder.js";
 import { makeTempDir } from "../support/temp-dir.js";
 
-/** What the two bundled programs (scripts/build-ts.mjs) spare a start: compiling their own code, and optimizing undici's parser. */
+/** What the bundled programs (scripts/build-ts.mjs) spare a start: compiling their own code, and optimizing undici's parser. */
 describe("the built programs", () => {
   let dir: string;
   let host: SkimHost;
@@ -31,8 +31,9 @@ describe("the built programs", () => {
     return () => registry.close();
   });
 
-  it("run from V8's code cache, which a start with requests leaves as V8 wants it", async () => {
-    const seen = path.join(dir, "seen");
+  /** Runs a command. Resolves to the programs that it loaded, and whether V8 refused their caches. */
+  async function loadedBy(args: readonly string[]): Promise<string[]> {
+    const seen = path.join(dir, `seen-${args[0]}`);
     const hook = path.join(dir, "hook.cjs");
     await writeFile(
       hook,
@@ -42,15 +43,28 @@ describe("the built programs", () => {
         constructor(source, options) {
           super(source, options);
           const name = require("node:path").basename(options.filename);
-          appendFileSync(${JSON.stringify(seen)}, name + " " + this.cachedDataRejected + "\\n");
+          appendFileSync(process.env.SEEN, name + " " + (options.cachedData ? this.cachedDataRejected : "none") + "\\n");
         }
       };`,
     );
-    await host.ok(["run", `${registry.host}/app:latest`, "--no-tty"], {
-      env: { NODE_OPTIONS: `--require=${hook}` },
-    });
-    const programs = (await readFile(seen, "utf8")).split("\n").filter(Boolean).sort();
-    expect(programs).toEqual(["mount-server.bundle.cjs false", "skim.bundle.cjs false"]);
+    await host.run(args, { env: { NODE_OPTIONS: `--require=${hook}`, SEEN: seen } });
+    return (await readFile(seen, "utf8")).split("\n").filter(Boolean).sort();
+  }
+
+  it("run from V8's code cache, which a start with requests leaves as V8 wants it", async () => {
+    expect(await loadedBy(["run", `${registry.host}/app:latest`, "--no-tty"])).toEqual([
+      "mount-server.bundle.cjs false",
+      "start.bundle.cjs false",
+    ]);
+  });
+
+  it.each([
+    [["fs", "stat", "nobody:/"], "files"],
+    [["index", "oci:/nowhere"], "skim"],
+    [["daemon", "status"], "skim"],
+    [["ps"], "skim"],
+  ])("run %j from a cache of the bundle that has it", async (args, bundle) => {
+    expect(await loadedBy(args)).toEqual([`${bundle}.bundle.cjs false`]);
   });
 
   it("have in it what a mount server runs once it has a mount, and the command beside it", async () => {
@@ -59,7 +73,7 @@ describe("the built programs", () => {
     // Texts of functions that V8 compiles when they are first called: startMountServer, decoding in FetchRun, mounting an overlay.
     expect(await holds("mount-server", "unmounted")).toBe(true);
     expect(await holds("mount-server", "its bytes end too early")).toBe(true);
-    expect(await holds("skim", "lowerdir=")).toBe(true);
+    expect(await holds("start", "lowerdir=")).toBe(true);
   });
 
   it("do not optimize the parser of HTTP", async () => {
