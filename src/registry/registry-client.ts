@@ -2,12 +2,17 @@ import { SingleFlight } from "../base/single-flight.js";
 import { Authorizer, type AuthorizerOptions } from "./authorizer.js";
 import { parseChallenges } from "./challenge.js";
 import { type Endpoint, saysItSpeaksTls } from "./endpoint.js";
+import type { OpenRegistries } from "./open-registries.js";
 import { getFollowing } from "./redirects.js";
 import { protocolFailure, refusal } from "./refusals.js";
 import type { HttpResponse } from "./transport.js";
 
 /** `origin`: `http:` becomes `https:` where the registry turns out to speak TLS. */
-export type RegistryClientOptions = AuthorizerOptions & Endpoint;
+export type RegistryClientOptions = AuthorizerOptions &
+  Endpoint & {
+    /** Default: every registry is greeted. */
+    readonly openRegistries?: OpenRegistries | undefined;
+  };
 
 /**
  * One attempt to GET something of one repository: finds out how the registry wants to be spoken to, adds the Authorization it
@@ -15,7 +20,7 @@ export type RegistryClientOptions = AuthorizerOptions & Endpoint;
  *
  * Before anything else, one GET of /v2/ (single-flight, however many readers begin at once) tells whether a registry that
  * may be spoken to in the clear speaks TLS, and what it challenges with: so a hundred readers of a fresh mount do not collect a
- * hundred refusals. Its failure is no failure of the attempt unless nothing answers at all.
+ * hundred refusals. Its failure is no failure of the attempt unless nothing answers at all. It is left out where the registry is known to ask for nothing.
  */
 export class RegistryClient {
   readonly #options: RegistryClientOptions;
@@ -93,6 +98,7 @@ export class RegistryClient {
     let used = authorization;
     let response = await this.#follow(url, headers, used, signal);
     if (this.#mayRenew(response, used)) {
+      this.#noteOpen(false);
       const challenges = parseChallenges(response.headers["www-authenticate"]);
       const renewed = await this.#authorizer.afterRefusal(challenges, used, signal);
       if (renewed !== undefined) {
@@ -132,6 +138,7 @@ export class RegistryClient {
   }
 
   async #greet(signal: AbortSignal): Promise<void> {
+    this.#greeted ||= this.#options.openRegistries?.has(this.#origin) ?? false;
     if (this.#greeted) return;
     await this.#greetings.run("greeting", (flightSignal) => this.#askForVersion(flightSignal), signal);
   }
@@ -145,8 +152,15 @@ export class RegistryClient {
     }
     const { status, headers } = response;
     if (status >= 200 && status < 300) await transport.discard(response);
+    if (status === 401 || (status >= 200 && status < 300)) this.#noteOpen(status !== 401);
     if (status === 401) this.#authorizer.learn(parseChallenges(headers["www-authenticate"]), "ours");
     // A registry in trouble is asked again; the request itself will tell what trouble that is.
     this.#greeted = status < 500 && status !== 429;
+  }
+
+  /** Not of one that turned out to speak TLS: it has to be found out each time. */
+  #noteOpen(isOpen: boolean): void {
+    const { origin, openRegistries } = this.#options;
+    if (origin === this.#origin) openRegistries?.note(origin, isOpen);
   }
 }

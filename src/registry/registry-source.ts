@@ -21,6 +21,7 @@ import type {
   ResolveOptions,
 } from "./image-source.js";
 import type { RestPolicy } from "./mirror-rest.js";
+import { OpenRegistries } from "./open-registries.js";
 import { protocolFailure, refuseEncoding } from "./refusals.js";
 import { RegistryClient } from "./registry-client.js";
 import { RegistryRoutes } from "./registry-routes.js";
@@ -34,7 +35,7 @@ import { Transport } from "./transport.js";
  */
 export interface RegistrySourceOptions {
   readonly settings: Pick<Settings, "attemptTimeoutMs" | "insecureRegistries"> &
-    Partial<Pick<Settings, "mirrors" | "mirrorTimeoutMs" | "readDeadlineMs">>;
+    Partial<Pick<Settings, "mirrors" | "mirrorTimeoutMs" | "readDeadlineMs" | "cacheDir">>;
   readonly logger?: Logger;
   /** Default: the files of docker and podman. */
   readonly credentials?: CredentialLookup;
@@ -55,7 +56,8 @@ export class RegistrySource implements ImageSource {
     const { registry, repository } = reference;
     this.#logger = (options.logger ?? silentLogger).child({ registry, repository });
     this.#policy = options.retryPolicy ?? defaultRetryPolicy;
-    const { attemptTimeoutMs, insecureRegistries, mirrors = {} } = options.settings;
+    const { attemptTimeoutMs, insecureRegistries, mirrors = {}, cacheDir } = options.settings;
+    const openRegistries = cacheDir === undefined ? undefined : new OpenRegistries(cacheDir);
     this.#transport = new Transport({ attemptTimeoutMs, logger: this.#logger });
     const clientOf = (endpoint: Endpoint) =>
       new RegistryClient({
@@ -66,6 +68,7 @@ export class RegistrySource implements ImageSource {
         policy: this.#policy,
         logger: this.#logger,
         closed: this.#closing.signal,
+        openRegistries,
       });
     const named = mirrors[registry.toLowerCase()] ?? [];
     const endpoints = named.map((mirror) => mirrorEndpoint(mirror, reference, insecureRegistries));

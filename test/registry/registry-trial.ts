@@ -29,10 +29,13 @@ export function openSource(
   name = "team/app:v1",
   options: Partial<RegistrySourceOptions & RegistrySourceOptions["settings"]> = {},
 ): ImageSource {
-  const { attemptTimeoutMs = 10_000, insecureRegistries = [], mirrors = {}, ...rest } = options;
+  const { attemptTimeoutMs = 10_000, insecureRegistries = [], mirrors = {}, cacheDir, ...rest } = options;
   const { mirrorTimeoutMs = attemptTimeoutMs } = options;
   const source = new RegistrySource(parseReference(`${registry.host}/${name}`) as RegistryReference, {
-    settings: { attemptTimeoutMs, insecureRegistries, mirrors, mirrorTimeoutMs },
+    settings: {
+      ...{ attemptTimeoutMs, insecureRegistries, mirrors, mirrorTimeoutMs },
+      ...(cacheDir === undefined ? {} : { cacheDir }),
+    },
     credentials: async () => undefined,
     retryPolicy: quickRetries,
     ...rest,
