@@ -88,6 +88,7 @@ export class BackgroundFill {
    */
   async run(options: FillOptions): Promise<Presence> {
     const { signal, persist = false } = options;
+    let hasLostBefore = false;
     for (let { presentSpans: presentBefore } = await this.presence(); ; ) {
       const { failure, damage, spans, hasWaited } = await this.#pass(options);
       const presence = await this.presence();
@@ -95,8 +96,12 @@ export class BackgroundFill {
       if (failure && (!persist || failure.code === "LOCAL_IO")) throw failure;
       const gained = presence.presentSpans - presentBefore;
       if (failure) await pause(retryMs, signal).catch(() => {});
-      // A cache that makes room refuses some spans meanwhile; one that loses most of them again is too small, and this would go on for as long as it loses one less.
-      else if (damage || 2 * gained < spans || (gained <= 0 && !hasWaited)) throw damage ?? notKept();
+      else if (damage || (gained <= 0 && (spans > 0 || !hasWaited))) throw damage ?? notKept();
+      // A cache that makes room refuses spans meanwhile, most of a pass perhaps. One that is too small loses them the next time as well, and this would go on for as long as it
+      // loses one less.
+      const hasLost = 2 * gained < spans;
+      if (hasLost && hasLostBefore && !failure) throw notKept();
+      hasLostBefore = hasLost;
       presentBefore = presence.presentSpans;
     }
   }

@@ -8,11 +8,11 @@ test("before anything has arrived there is a first guess, and no round trip", ()
   expect([link.roundTripMs, link.roundTripBytes, link.bytesAheadMax]).toEqual([
     undefined,
     undefined,
-    2 * megabyte,
+    4 * megabyte,
   ]);
 });
 
-test("a link that is not full lets more under way, up to one and a half times what it carries in a round trip", () => {
+test("a link that is not full lets more under way, up to three times what it carries in a round trip", () => {
   let now = 0;
   const link = new LinkEstimate(() => now);
   const bytesPerMs = 125_000;
@@ -32,9 +32,10 @@ test("a link that is not full lets more under way, up to one and a half times wh
     allowed.push(link.bytesAheadMax);
   }
   const product = bytesPerMs * roundTripMs;
-  expect(link.roundTripMs).toBe(roundTripMs);
-  expect(allowed.at(-1)! / product).toBeGreaterThan(0.5);
-  expect(allowed.at(-1)! / product).toBeLessThanOrEqual(1.5);
+  // Fractions of milliseconds add up.
+  expect(link.roundTripMs).toBeCloseTo(roundTripMs, 9);
+  expect(allowed.at(-1)! / product).toBeGreaterThan(1);
+  expect(allowed.at(-1)! / product).toBeLessThanOrEqual(3);
 });
 
 test("what old requests saw is forgotten", () => {
