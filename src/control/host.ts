@@ -4,6 +4,7 @@
  */
 import path from "node:path";
 import { isSkimError, SkimError } from "../base/errors.js";
+import { identifyProcess } from "../base/process-identity.js";
 import { resolveSettings, type Settings } from "../base/settings.js";
 import {
   type MadeBundle,
@@ -29,7 +30,6 @@ import {
 import { MountRecords, newMountId } from "../mount/mount-record.js";
 import { type AskServer, askOwnServer } from "../mount/mount-stats.js";
 import { type ObservedMount, observeMounts as observeMountsOf } from "../mount/observe-mounts.js";
-import { identifyProcess } from "../mount/process-identity.js";
 import {
   type HeldRootfs,
   type HoldRootfs,

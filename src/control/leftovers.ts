@@ -8,12 +8,12 @@
 import { readdir, rm, statfs } from "node:fs/promises";
 import path from "node:path";
 import { describeError, isSkimError, systemErrorCode } from "../base/errors.js";
+import { isRunning } from "../base/process-identity.js";
 import type { Settings } from "../base/settings.js";
 import { findMountHolders } from "../fuse/mount-holders.js";
 import { findMount, type MountEntry, readMountTable } from "../fuse/mount-table.js";
 import { MNT_DETACH, UMOUNT_NOFOLLOW } from "../fuse/umount-flags.js";
 import { type MountRecord, MountRecords } from "../mount/mount-record.js";
-import { isRunning } from "../mount/process-identity.js";
 import { undoRecord } from "../mount/undo-record.js";
 import { findOverlayHolders } from "../overlay/overlay-holders.js";
 import { type OverlayBinding, type OverlayMount, workDirectoryOf } from "../overlay/overlay-mount.js";

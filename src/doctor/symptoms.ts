@@ -59,7 +59,7 @@ export const symptoms: readonly Symptom[] = [
   {
     id: "user",
     words:
-      /unable to find (user|group)|no matching entries in (passwd|group) file|cannot run as |no users? found|unknown user/i,
+      /unable to find (user|groups?)|no matching entries in (passwd|group) file|cannot run as |no users? found|unknown user/i,
     checks: ["user"],
     meaning: "the user or the group is not among the image's accounts",
   },

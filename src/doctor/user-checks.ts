@@ -11,9 +11,9 @@ import { writingProfiles } from "./tool-profiles.js";
 export const userChecks: readonly Check[] = [
   {
     id: "user",
-    asks: "is the user (USER of the image, or --user) in the image's passwd, and its group in group; or are they numbers",
+    asks: "is the user (USER of the image, or --user) in the image's passwd, and its group in group; or are they numbers; can runc read both files",
     fix: "give numbers, or add the user when the image is built",
-    run: user,
+    run: (subject) => [...user(subject), ...accountsFiles(subject)],
   },
   {
     id: "workdir",
@@ -55,6 +55,31 @@ function user(subject: Subject): Finding[] {
       "give numbers (--user 1000:1000), or add the user to /etc/passwd when the image is built",
     ),
   ];
+}
+
+/** runc (1.1) opens both in the container, whoever is to be run, and waits for a writer of a FIFO without end; crun and runsc leave them alone. */
+function accountsFiles({ tree, start }: Subject): Finding[] {
+  if ((start.runtime ?? "runc") !== "runc") return [];
+  return ["/etc/passwd", "/etc/group"].flatMap((path) => {
+    const type = typeAt(tree, path);
+    const what =
+      type === fileTypes.fifo
+        ? "a FIFO: runc opens it and hangs"
+        : type === fileTypes.directory
+          ? 'a directory: runc reads it and fails ("is a directory")'
+          : undefined;
+    return what === undefined ? [] : [fail(path, what, "make it a file when the image is built")];
+  });
+}
+
+/** Undefined where nothing is. */
+function typeAt(tree: Subject["tree"], path: string): number | undefined {
+  try {
+    return tree.attributes(tree.realPath(byteStringFromText(path)).ino).mode & fileTypeMask;
+  } catch (error) {
+    if (error instanceof ErrnoError) return undefined;
+    throw error;
+  }
 }
 
 type Place =

@@ -2,6 +2,7 @@
 import { lstat } from "node:fs/promises";
 import path from "node:path";
 import { openArchive } from "../archive/archive-reader.js";
+import { isRunning } from "../base/process-identity.js";
 import { filesystemSpace } from "../cache/evictor.js";
 import { readPins } from "../cache/pins.js";
 import { type SpanLayer, SpanLayers } from "../cache/span-layers.js";
@@ -10,7 +11,6 @@ import { loadNative } from "../native/load.js";
 import { ExtractedStock } from "../unpack/extracted-stock.js";
 import { type CacheSettings, spaceLimits } from "./disk-cache.js";
 import { MountRecords } from "./mount-record.js";
-import { isRunning } from "./process-identity.js";
 
 export interface ListedLayer {
   readonly kind: StoredLayer["kind"];

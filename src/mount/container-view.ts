@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { openArchive } from "../archive/archive-reader.js";
 import { SkimError } from "../base/errors.js";
+import { identifyProcess, type ProcessIdentity } from "../base/process-identity.js";
 import {
   type FilesTransport,
   startBelow,
@@ -14,7 +15,6 @@ import { type ContainerIdentity, containerState } from "../runtime/container-lif
 import type { RuntimeSpec } from "../runtime/runtime-spec.js";
 import { readAccounts } from "./container-plan.js";
 import { type MountRecord, MountRecords } from "./mount-record.js";
-import { identifyProcess, type ProcessIdentity } from "./process-identity.js";
 import { findContainer } from "./running-container.js";
 
 export interface ContainerView {

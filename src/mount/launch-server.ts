@@ -8,9 +8,9 @@ import { stat } from "node:fs/promises";
 import path from "node:path";
 import { SkimError } from "../base/errors.js";
 import type { LogLevel } from "../base/logger.js";
+import { identifyProcess, type ProcessIdentity, signalProcess } from "../base/process-identity.js";
 import { detachMessage, type LaunchReport, type MountServerLaunch } from "./launch-protocol.js";
 import type { MountServerOptions } from "./mount-server.js";
-import { identifyProcess, type ProcessIdentity, signalProcess } from "./process-identity.js";
 import { serverProgram, takeServerProcess } from "./server-process.js";
 
 /** Until a server says ready or failed. It opens an archive and mounts; more than this is a wedged kernel or disk. */

@@ -6,6 +6,7 @@ import { readlink, realpath, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { SkimError, systemErrorCode } from "../base/errors.js";
 import { type LogLevel, silentLogger } from "../base/logger.js";
+import { identifyProcess } from "../base/process-identity.js";
 import { resolveSettings, type Settings } from "../base/settings.js";
 import { StartMarks } from "../base/start-marks.js";
 import { UndoStack } from "../base/undo-stack.js";
@@ -19,7 +20,6 @@ import { type OpenedImage, type OpenImageOptions, openImageOrArchive } from "./i
 import { launchServer } from "./launch-server.js";
 import { type MountRecord, MountRecords, newMountId } from "./mount-record.js";
 import type { MountServerOptions } from "./mount-server.js";
-import { identifyProcess } from "./process-identity.js";
 import { sweepAbandoned, undoRecord } from "./undo-record.js";
 
 /** MAXSYMLINKS of the kernel. */

@@ -3,6 +3,7 @@ import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import { describeError, SkimError } from "../base/errors.js";
 import { silentLogger } from "../base/logger.js";
+import { identifyProcess } from "../base/process-identity.js";
 import { resolveSettings } from "../base/settings.js";
 import { openImageOrArchive } from "./image-or-archive.js";
 import {
@@ -15,7 +16,6 @@ import {
 } from "./mount-image.js";
 import { MountRecords, newMountId } from "./mount-record.js";
 import { startMountServer } from "./mount-server.js";
-import { identifyProcess } from "./process-identity.js";
 
 const interrupts = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 

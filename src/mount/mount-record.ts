@@ -9,8 +9,8 @@ import { link, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/p
 import path from "node:path";
 import { z } from "zod";
 import { SkimError, systemErrorCode } from "../base/errors.js";
+import { identifyProcess } from "../base/process-identity.js";
 import { runtimeNames } from "../runtime/runtime-command.js";
-import { identifyProcess } from "./process-identity.js";
 
 const processSchema = z.object({ pid: z.number().int(), startTicks: z.number() });
 

@@ -1,10 +1,10 @@
 /** What the server of a mount says of itself, and the list of what is mounted on this host. */
 import { SkimError } from "../base/errors.js";
+import { isRunning, type ProcessIdentity } from "../base/process-identity.js";
 import type { OverlayOption } from "../overlay/mount-options.js";
 import type { OverlayMount } from "../overlay/overlay-mount.js";
 import { callControlSocket } from "./control-socket.js";
 import { type MountRecord, MountRecords } from "./mount-record.js";
-import { isRunning, type ProcessIdentity } from "./process-identity.js";
 import type { MountStats } from "./serve-image.js";
 
 export type { MountStats };

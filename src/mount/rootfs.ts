@@ -10,6 +10,7 @@ import path from "node:path";
 import type { Archive } from "../archive/archive.js";
 import { invariant, SkimError } from "../base/errors.js";
 import { silentLogger } from "../base/logger.js";
+import { isRunning } from "../base/process-identity.js";
 import { resolveSettings, type Settings } from "../base/settings.js";
 import { loadNative } from "../native/load.js";
 import { mountOverlay, type OverlayBinding, type OverlayMount } from "../overlay/overlay-mount.js";
@@ -28,7 +29,6 @@ import {
 } from "./mount-image.js";
 import { type MountRecord, MountRecords, requireMountId } from "./mount-record.js";
 import { askOwnServer, readStats } from "./mount-stats.js";
-import { isRunning } from "./process-identity.js";
 import type { MountStats } from "./serve-image.js";
 import { sweepAbandoned, type UndoOptions, undoRecord } from "./undo-record.js";
 

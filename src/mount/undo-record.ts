@@ -7,6 +7,7 @@ import path from "node:path";
 import { describeError, SkimError, systemErrorCode } from "../base/errors.js";
 import { haltAt } from "../base/halt.js";
 import type { Logger } from "../base/logger.js";
+import { isRunning, processEnded, signalProcess } from "../base/process-identity.js";
 import { findMountHolders } from "../fuse/mount-holders.js";
 import { findMount } from "../fuse/mount-table.js";
 import { MNT_DETACH, UMOUNT_NOFOLLOW } from "../fuse/umount-flags.js";
@@ -17,7 +18,6 @@ import { unmountOverlay } from "../overlay/overlay-unmount.js";
 import { destroyContainer } from "../runtime/container-lifecycle.js";
 import { callControlSocket } from "./control-socket.js";
 import type { MountRecord, MountRecords } from "./mount-record.js";
-import { isRunning, processEnded, signalProcess } from "./process-identity.js";
 
 /** What writeBundle makes. */
 const bundleFiles = ["config.json", "hostname", "hosts"];

@@ -4,13 +4,12 @@
  *
  * A process that its caller gives up does not end with the runtime's process, which only waits for it: it is killed itself.
  */
-import type { ChildProcess } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { access, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { access, mkdir, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { SkimError } from "../base/errors.js";
 import { type ContainerIdentity, requireContainer } from "./container-lifecycle.js";
-import { killTree } from "./process-tree.js";
+import { readPid } from "./pid-file.js";
 import {
   callRuntime,
   commandExitCode,
@@ -21,12 +20,13 @@ import {
 import {
   type ContainerExit,
   type ContainerStreams,
+  endRuntime,
   signalExitCode,
   spawnRuntime,
   waitForExit,
 } from "./runtime-process.js";
 import type { RuntimeSpec } from "./runtime-spec.js";
-import { SignalRelay } from "./signal-relay.js";
+import { type DeliverSignal, SignalRelay, sendOnceStarted } from "./signal-relay.js";
 
 export interface ExecOptions extends ContainerIdentity {
   readonly process: RuntimeSpec["process"];
@@ -55,16 +55,15 @@ export async function execInContainer(options: ExecOptions): Promise<ContainerEx
     innerPid: path.join(own, "inner-pid"),
   };
   const kind = runtimeKinds[options.runtime];
-  let child: ChildProcess | undefined;
-  const killInside = async (signal: NodeJS.Signals) => {
-    const pid = await readInnerPid(files.innerPid, child!);
+  const killInside: DeliverSignal = async (signal, runtime) => {
+    const pid = await readPid(files.innerPid, runtime, startLimitMs);
     const words = ["kill", "--pid", String(pid), id, signal.replace(/^SIG/, "")];
     await callRuntime(kind, stateDir, words);
   };
   const signals =
     options.forwardSignals === false
       ? undefined
-      : new SignalRelay(kind.forwardsSignals ? undefined : killInside);
+      : new SignalRelay(kind.forwardsSignals ? sendOnceStarted(files.pid) : killInside);
   try {
     await requireContainer(options);
     await mkdir(own, { mode: 0o700 });
@@ -81,23 +80,19 @@ export async function execInContainer(options: ExecOptions): Promise<ContainerEx
     );
     throwIfAborted(options.signal, id);
     if (signals?.first) return { exitCode: signalExitCode(signals.first) };
-    const started = spawnRuntime(kind, command, options.stdio);
-    child = started.child;
+    const { child, written } = spawnRuntime(kind, command, options.stdio);
     signals?.sendTo(child);
-    const runtimePid = child.pid;
-    const kill = () => (kind.forwardsSignals ? killTree(runtimePid!) : killInside("SIGKILL"));
+    const kill = () => (kind.forwardsSignals ? endRuntime(child) : killInside("SIGKILL", child));
     const exitCode = await waitForExit(kind, child, { ...options, kill });
-    await started.written;
+    await written;
     throwIfAborted(options.signal, id);
+    if (signals?.endedBy) return { exitCode: signalExitCode(signals.endedBy) };
     if (exitCode === 0) return { exitCode };
     const isStarted = await access(files.pid).then(
       () => true,
       () => false,
     );
     const errors = await readRuntimeErrors(files.log);
-    if (errors.length === 0 && !isStarted && signals?.first) {
-      return { exitCode: signalExitCode(signals.first) };
-    }
     const reason = kind.execFailure(errors, isStarted);
     if (reason === undefined) return { exitCode };
     const commandCode = commandExitCode(reason);
@@ -109,20 +104,8 @@ export async function execInContainer(options: ExecOptions): Promise<ContainerEx
   }
 }
 
-/** How long runsc may take to start a process, ms, before one that is to be killed is given up; and how often is looked. */
+/** How long runsc may take to start a process, ms, before one that is to be killed is given up. */
 const startLimitMs = 10_000;
-const lookMs = 5;
-
-/** The pid that the process has inside, as soon as runsc has written it. Throws where runsc ends before, or takes too long. */
-async function readInnerPid(file: string, runtime: ChildProcess): Promise<number> {
-  const endsAt = performance.now() + startLimitMs;
-  while (runtime.exitCode === null && runtime.signalCode === null && performance.now() < endsAt) {
-    const pid = Number((await readFile(file, "utf8").catch(() => "")).trim());
-    if (pid > 0) return pid;
-    await new Promise((resolve) => setTimeout(resolve, lookMs));
-  }
-  throw new SkimError("NOT_FOUND", "the process has no pid");
-}
 
 function throwIfAborted(signal: AbortSignal | undefined, id: string): void {
   if (!signal?.aborted) return;

@@ -7,6 +7,7 @@ import { mkdir, rm } from "node:fs/promises";
 import path from "node:path";
 import { SkimError } from "../base/errors.js";
 import { removeEmptyCgroups } from "./cgroups.js";
+import { removeByForce } from "./forced-removal.js";
 import type { RunscOverlay } from "./runsc-features.js";
 import {
   callRuntime,
@@ -79,7 +80,9 @@ export async function createContainer(options: CreateContainerOptions): Promise<
 export async function startContainer(options: CreateContainerOptions): Promise<void> {
   const kind = await requireContainer(options);
   try {
-    await callRuntime(kind, options.stateDir, ["start", options.id], await kind.startOptions(options));
+    await callRuntime(kind, options.stateDir, ["start", options.id], {
+      startOptions: await kind.startOptions(options),
+    });
   } catch (cause) {
     throw runtimeError(kind, `container ${options.id} cannot be started`, cause);
   }
@@ -114,31 +117,19 @@ export async function killContainer(container: ContainerIdentity, signal: NodeJS
   }
 }
 
-/** Kills what runs and removes everything of the container; one that is not there is fine. Works after a crash, from any process. */
+/**
+ * Kills what runs and removes everything of the container; one that is not there is fine. Works after a crash, from any process, and where the
+ * runtime hangs: it then ends within a minute. Throws RUNTIME_FAILED where a process does not end.
+ */
 export async function destroyContainer(container: ContainerIdentity): Promise<void> {
   const { id, stateDir } = container;
   const kind = runtimeKinds[container.runtime];
   if (await hasState(kind, stateDir, id)) {
-    await deleteByForce(kind, stateDir, id);
+    // What it cannot do is done without it, which also removes what it leaves (runsc the file that it locks).
+    await callRuntime(kind, stateDir, ["delete", "--force", id]).catch(() => {});
   }
-  // runsc leaves the file that it locks.
-  if (kind.name === "runsc") await rm(path.join(stateDir, `${id}_sandbox:${id}.lock`), { force: true });
+  await removeByForce(kind, stateDir, id);
   await removeEmptyCgroups(id);
-}
-
-/** runsc waits five seconds for a sandbox that it has killed to be gone, which on a busy machine may be too few. */
-const deleteAttemptsMax = 4;
-
-async function deleteByForce(kind: RuntimeKind, stateDir: string, id: string): Promise<void> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      await callRuntime(kind, stateDir, ["delete", "--force", id]);
-      return;
-    } catch (cause) {
-      const error = runtimeError(kind, `container ${id} cannot be deleted`, cause);
-      if (attempt === deleteAttemptsMax || !/deadline exceeded/.test(error.message)) throw error;
-    }
-  }
 }
 
 /** Throws NOT_FOUND where the runtime knows no such container. */

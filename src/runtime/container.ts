@@ -1,8 +1,8 @@
 /**
  * Runs a container in the foreground and cleans up after it, whatever happened.
  *
- * The runtime is a child process with the caller's standard streams. Signals go to the container's first process, by way of the runtime; as with docker, one that ignores them goes on. A signal that comes before the runtime listens ends the runtime
- * itself, and then there is no container.
+ * The runtime is a child process with the caller's standard streams. Signals go to the container's first process, by way of the runtime; as with docker, one that ignores them goes on. A signal that comes
+ * before the process has started ends the runtime itself, which may hang, and then there is no container.
  */
 import { access, mkdir, rm } from "node:fs/promises";
 import path from "node:path";
@@ -18,7 +18,7 @@ import {
   spawnRuntime,
   waitForExit,
 } from "./runtime-process.js";
-import { SignalRelay } from "./signal-relay.js";
+import { SignalRelay, sendOnceStarted } from "./signal-relay.js";
 
 export interface RunContainerOptions extends ContainerIdentity {
   /** Directory with config.json. The runtime's log and pid file are put there meanwhile. */
@@ -49,7 +49,7 @@ export async function runContainer(options: RunContainerOptions): Promise<Contai
   };
   const pidFile = path.join(bundle, "runtime.pid");
   const signals = new SignalRelay(
-    kind.forwardsSignals ? undefined : (signal) => killContainer(options, signal),
+    kind.forwardsSignals ? sendOnceStarted(pidFile) : (signal) => killContainer(options, signal),
   );
   let owned = false;
   try {
@@ -71,6 +71,7 @@ export async function runContainer(options: RunContainerOptions): Promise<Contai
     });
     await written;
     throwIfAborted(options.signal, id);
+    if (signals.endedBy) return { exitCode: signalExitCode(signals.endedBy) };
     logger.debug({ id, exitCode, msg: "container ended" });
     if (exitCode === 0) return { exitCode };
 
@@ -79,8 +80,6 @@ export async function runContainer(options: RunContainerOptions): Promise<Contai
       () => false,
     );
     const errors = await readRuntimeErrors(call.logFile);
-    // A runtime that a signal ended before it listened says nothing: that is an end, not a failure.
-    if (errors.length === 0 && !started && signals.first) return { exitCode: signalExitCode(signals.first) };
     const reason = kind.startFailure(errors, started);
     if (reason === undefined) return { exitCode };
     if (/already exists/.test(reason)) {

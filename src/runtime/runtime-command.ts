@@ -6,11 +6,12 @@
  * words on the same standard error, so only the log can be trusted. Seen with runc 1.1, crun 1.8 and runsc 2022-12.
  */
 import { execFile } from "node:child_process";
-import { access, constants, readdir, readFile } from "node:fs/promises";
+import { access, constants, readFile } from "node:fs/promises";
 import path from "node:path";
 import { promisify } from "node:util";
 import { SkimError, systemErrorCode } from "../base/errors.js";
 import { crunPrefix } from "./crun-host.js";
+import { killTree } from "./process-tree.js";
 import { type RunscOverlay, readRunscFeatures, runscOverlayFlag } from "./runsc-features.js";
 
 const execute = promisify(execFile);
@@ -48,8 +49,10 @@ export interface RuntimeKind {
   readonly keepsFileOffsets: boolean;
   /** `exec` writes the pid that its process has inside the container with this option: there is none outside. */
   readonly innerPidOption?: string;
-  /** True where the state dir has an entry with this name for container `id`. */
-  isState(entry: string, id: string): boolean;
+  /** Names in the state dir that belong to container `id`: it exists where the first does. */
+  stateEntries(id: string): readonly [string, ...string[]];
+  /** The file below the state dir in which the runtime has the container's processes. */
+  stateFile(id: string): string;
   /** Why `run` or `create` failed, from the messages of the log; undefined where the process was started. */
   startFailure(messages: readonly string[], pidFileWritten: boolean): string | undefined;
   /** The same of `exec`. */
@@ -70,17 +73,46 @@ export async function commandOf(
   return [program!, args];
 }
 
-/** Calls a subcommand that starts nothing and resolves to its standard output. Rejects as execFile does. */
+/**
+ * How long a call may take that starts nothing, ms. Runtimes wait themselves for what they have killed, runc ten seconds and runsc five; a sandbox of runsc
+ * that hangs is waited for without end.
+ */
+const callLimitMs = 15_000;
+
+export interface CallOptions {
+  readonly startOptions?: readonly string[];
+  /** Ends the call, which is killed. Default: after `callLimitMs`. */
+  readonly signal?: AbortSignal;
+}
+
+/** Calls a subcommand and resolves to its standard output. Rejects as execFile does, and with RUNTIME_FAILED where it was ended. */
 export async function callRuntime(
   kind: RuntimeKind,
   stateDir: string,
   subcommand: readonly string[],
-  startOptions: readonly string[] = [],
+  { startOptions = [], signal = AbortSignal.timeout(callLimitMs) }: CallOptions = {},
 ): Promise<string> {
   const own = ["--root", stateDir, ...startOptions, ...subcommand];
   const [program, ...args] = [...(await kind.prefix()), kind.name, ...own];
-  const { stdout } = await execute(program!, args);
-  return stdout;
+  const called = execute(program!, args);
+  const { child } = called;
+  let giveUp = () => {};
+  // Not with execFile's own signal: it would wait for the streams, which what the runtime has started may have as well.
+  const givenUp = new Promise<never>((_, reject) => {
+    giveUp = async () => {
+      if (child.pid !== undefined) await killTree(child.pid);
+      const told = `${kind.name} ${subcommand[0]} hangs, and was killed`;
+      reject(new SkimError("RUNTIME_FAILED", told, { cause: signal.reason }));
+    };
+  });
+  if (signal.aborted) giveUp();
+  signal.addEventListener("abort", giveUp, { once: true });
+  try {
+    const { stdout } = await Promise.race([called, givenUp]);
+    return stdout;
+  } finally {
+    signal.removeEventListener("abort", giveUp);
+  }
 }
 
 export const runtimeKinds: Readonly<Record<RuntimeName, RuntimeKind>> = {
@@ -91,7 +123,8 @@ export const runtimeKinds: Readonly<Record<RuntimeName, RuntimeKind>> = {
     startOptions: async () => [],
     forwardsSignals: true,
     keepsFileOffsets: false,
-    isState: (entry, id) => entry === id,
+    stateEntries: (id) => [id],
+    stateFile: (id) => `${id}/state.json`,
     startFailure(messages, pidFileWritten) {
       if (pidFileWritten) return undefined;
       return (messages.at(-1) ?? noReason).replace(/^runc (run|create) failed: /, "");
@@ -109,7 +142,8 @@ export const runtimeKinds: Readonly<Record<RuntimeName, RuntimeKind>> = {
     startOptions: async () => [],
     forwardsSignals: true,
     keepsFileOffsets: false,
-    isState: (entry, id) => entry === id,
+    stateEntries: (id) => [id],
+    stateFile: (id) => `${id}/status`,
     startFailure: (messages, pidFileWritten) => (pidFileWritten ? undefined : (messages.at(-1) ?? noReason)),
     execFailure: (messages, pidFileWritten) => (pidFileWritten ? undefined : (messages.at(-1) ?? noReason)),
   },
@@ -131,7 +165,9 @@ export const runtimeKinds: Readonly<Record<RuntimeName, RuntimeKind>> = {
     forwardsSignals: false,
     keepsFileOffsets: true,
     innerPidOption: "--internal-pid-file",
-    isState: (entry, id) => entry === `${id}_sandbox:${id}.state`,
+    // The last is the sandbox's control socket in later releases; 2022-12 has none in the file system.
+    stateEntries: (id) => [`${id}_sandbox:${id}.state`, `${id}_sandbox:${id}.lock`, `runsc-${id}.sock`],
+    stateFile: (id) => `${id}_sandbox:${id}.state`,
     startFailure(messages, pidFileWritten) {
       const failure = /^(running|creating) container: /;
       const at = messages.findIndex((message) => failure.test(message));
@@ -187,11 +223,13 @@ export async function readRuntimeErrors(logFile: string): Promise<string[]> {
 
 /** True where the runtime knows a container `id`. */
 export async function hasState(kind: RuntimeKind, stateDir: string, id: string): Promise<boolean> {
-  const entries = await readdir(stateDir).catch((error) => {
-    if (systemErrorCode(error) === "ENOENT") return [];
-    throw new SkimError("LOCAL_IO", `state of ${kind.name} in ${stateDir} cannot be read`, { cause: error });
-  });
-  return entries.some((entry) => kind.isState(entry, id));
+  try {
+    await access(path.join(stateDir, kind.stateEntries(id)[0]));
+    return true;
+  } catch (cause) {
+    if (systemErrorCode(cause) === "ENOENT") return false;
+    throw new SkimError("LOCAL_IO", `state of ${kind.name} in ${stateDir} cannot be read`, { cause });
+  }
 }
 
 /** Throws ENVIRONMENT where no program of that name is on the PATH: better before anything is mounted for it. */

@@ -4,7 +4,8 @@ import { createWriteStream, fstatSync } from "node:fs";
 import { constants } from "node:os";
 import type { Readable, Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { SkimError, systemErrorCode } from "../base/errors.js";
+import { isSkimError, SkimError, systemErrorCode } from "../base/errors.js";
+import { killTree } from "./process-tree.js";
 import { missingRuntime, type RuntimeKind } from "./runtime-command.js";
 
 export interface ContainerStreams {
@@ -64,8 +65,21 @@ function isRegularFile(fd: number): boolean {
 
 export interface RuntimeProcessOptions {
   readonly signal?: AbortSignal;
-  /** Ends the container's process, so that the runtime can put the terminal back. Where there is none yet it throws, and the runtime is killed. */
+  /** Ends the container's process, so that the runtime can put the terminal back. Where there is none yet it throws, and the runtime is ended. */
   readonly kill: () => Promise<void>;
+}
+
+/** How long the runtime may take to end after its process was killed, ms: as long as a call that does the same (runtime-command.ts). */
+const endLimitMs = 15_000;
+
+/**
+ * Ends a runtime that cannot end its process, with all that it has started. Its streams are given up: under runsc a process in the sandbox
+ * may still have them.
+ */
+export async function endRuntime(child: ChildProcess): Promise<void> {
+  if (child.pid !== undefined && child.exitCode === null && child.signalCode === null)
+    await killTree(child.pid);
+  for (const stream of [child.stdout, child.stderr]) stream?.destroy();
 }
 
 /** Resolves to the exit code when the runtime has ended and its streams are read to the end. Must be called at once after the start. */
@@ -84,15 +98,22 @@ export async function waitForExit(
     );
     child.once("close", (code, signal) => resolve(code ?? signalExitCode(signal!)));
   });
-  const onAbort = () => {
-    options.kill().catch(() => child.kill("SIGKILL"));
+  let endTimer: NodeJS.Timeout | undefined;
+  const onAbort = async () => {
+    const limitMs = await options.kill().then(
+      () => endLimitMs,
+      () => 0,
+    );
+    endTimer = setTimeout(() => void endRuntime(child), limitMs);
+    endTimer.unref();
   };
-  if (options.signal?.aborted) onAbort();
+  if (options.signal?.aborted) void onAbort();
   options.signal?.addEventListener("abort", onAbort, { once: true });
   try {
     return await ended;
   } finally {
     options.signal?.removeEventListener("abort", onAbort);
+    clearTimeout(endTimer);
   }
 }
 
@@ -117,6 +138,6 @@ export function runtimeError(kind: RuntimeKind, what: string, cause: unknown): S
   if (systemErrorCode(cause) === "ENOENT") return missingRuntime(kind, cause);
   const stderr =
     typeof cause === "object" && cause !== null && "stderr" in cause ? String(cause.stderr).trim() : "";
-  const said = /msg="((?:[^"\\]|\\.)*)"/.exec(stderr)?.[1] ?? stderr;
+  const said = isSkimError(cause) ? cause.message : (/msg="((?:[^"\\]|\\.)*)"/.exec(stderr)?.[1] ?? stderr);
   return new SkimError("RUNTIME_FAILED", `${kind.name}: ${what}${said ? `: ${said}` : ""}`, { cause });
 }

@@ -1,5 +1,10 @@
-/** Keeps signals from ending this process while a container's process runs, and hands them on as soon as there is somebody to take them. */
+/**
+ * Keeps signals from ending this process while a container's process runs, and hands them on as soon as there is somebody to take them. One that nobody
+ * takes, because the process has not started, or its runtime hangs, ends the runtime.
+ */
 import type { ChildProcess } from "node:child_process";
+import { readPid } from "./pid-file.js";
+import { endRuntime } from "./runtime-process.js";
 
 /** WINCH: the runtime gives a container's terminal the size of ours, but only ours is told of a change. */
 const forwardedSignals = [
@@ -12,26 +17,33 @@ const forwardedSignals = [
   "SIGWINCH",
 ] as const;
 
+/** Hands a signal to the container's process. Rejects where nobody takes it. */
+export type DeliverSignal = (signal: NodeJS.Signals, runtime: ChildProcess) => Promise<void>;
+
 export class SignalRelay {
-  readonly #deliver: ((signal: NodeJS.Signals) => Promise<void>) | undefined;
+  readonly #deliver: DeliverSignal;
   #child: ChildProcess | undefined;
   #first: NodeJS.Signals | undefined;
+  #endedBy: NodeJS.Signals | undefined;
   #handedOn = Promise.resolve();
   readonly #onSignal = (signal: NodeJS.Signals) => {
-    if (signal !== "SIGWINCH") this.#first ??= signal;
     const child = this.#child;
-    if (!child) return;
-    const deliver = this.#deliver;
-    if (signal === "SIGWINCH" || !deliver) {
-      child.kill(signal);
+    if (signal === "SIGWINCH") {
+      child?.kill(signal);
       return;
     }
-    // One after the other. Where there is no process yet, the signal ends the runtime.
-    this.#handedOn = this.#handedOn.then(() => deliver(signal)).catch(() => void child.kill(signal));
+    this.#first ??= signal;
+    if (!child) return;
+    // One after the other.
+    this.#handedOn = this.#handedOn
+      .then(() => this.#deliver(signal, child))
+      .catch(async () => {
+        this.#endedBy ??= signal;
+        await endRuntime(child);
+      });
   };
 
-  /** `deliver` hands a signal to the container's process; not given where the runtime does that with those that it gets. */
-  constructor(deliver: ((signal: NodeJS.Signals) => Promise<void>) | undefined) {
+  constructor(deliver: DeliverSignal) {
     this.#deliver = deliver;
     for (const signal of forwardedSignals) process.on(signal, this.#onSignal);
   }
@@ -39,6 +51,11 @@ export class SignalRelay {
   /** The first one that came; one that came before there was a runtime went to nobody. */
   get first(): NodeJS.Signals | undefined {
     return this.#first;
+  }
+
+  /** The one that ended the runtime. */
+  get endedBy(): NodeJS.Signals | undefined {
+    return this.#endedBy;
   }
 
   sendTo(child: ChildProcess): void {
@@ -49,4 +66,18 @@ export class SignalRelay {
     for (const signal of forwardedSignals) process.off(signal, this.#onSignal);
     await this.#handedOn;
   }
+}
+
+/** How long a runtime may take from the start of a process to its pid file, ms. A start that takes longer is no use to who wants its end. */
+const pidFileLimitMs = 2000;
+
+/**
+ * For runtimes that hand signals on themselves once they have written `pidFile`, shortly after the process has started: before, runc keeps them, and crun is
+ * ended by some.
+ */
+export function sendOnceStarted(pidFile: string): DeliverSignal {
+  return async (signal, runtime) => {
+    await readPid(pidFile, runtime, pidFileLimitMs);
+    runtime.kill(signal);
+  };
 }

@@ -345,6 +345,18 @@ const failing: Record<string, FailingStart> = {
     code: 125,
     says: /nobody-knows/,
   },
+  "a directory where runc reads the groups": {
+    entries: [
+      ...busyboxTree("sh").filter(({ path }) => path !== "etc/group"),
+      { path: "etc/group/", type: "directory" },
+    ],
+    config: { Cmd: ["sh"], Env: env },
+    id: "user",
+    path: "/etc/group",
+    detail: /^a directory: runc reads it and fails/,
+    code: 125,
+    says: /read \/etc\/group: is a directory/,
+  },
   "a working directory that is a file": {
     entries: [...busyboxTree("sh"), file("work", "")],
     config: { Cmd: ["sh"], WorkingDir: "/work", Env: env },

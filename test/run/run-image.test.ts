@@ -1,5 +1,6 @@
 import { execFile } from "node:child_process";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import path from "node:path";
 import { promisify } from "node:util";
@@ -17,13 +18,14 @@ describe("skim run", () => {
   let host: SkimHost;
   let archive: string;
   let layout: string;
+  let base: Buffer;
 
   beforeAll(async () => {
     const dir = await makeTempDir("run");
     host = await makeSkimHost();
     layout = path.join(dir, "image");
     const applets = ["sh", "id", "cat", "echo", "sleep", "stat", "env", "pwd", "kill", "hostname"];
-    const base = buildTar([
+    base = buildTar([
       { path: "bin/", type: "directory" },
       { path: "bin/busybox", content: await readFile("/bin/busybox"), mode: 0o755 },
       ...applets.map((name) => ({ path: `bin/${name}`, type: "hardlink" as const, link: "bin/busybox" })),
@@ -103,6 +105,31 @@ describe("skim run", () => {
     const result = resultOf(child);
     child.kill("SIGTERM");
     expect(await result).toMatchObject({ code: 3, stdout: "got it\n" });
+    expect(await host.leftovers()).toEqual([]);
+  });
+
+  it.each([
+    ["SIGTERM", 143],
+    ["SIGINT", 130],
+  ] as const)("ends by %s when runc hangs in an image, as doctor had said", async (signal, code) => {
+    const hanging = path.join(await makeTempDir("run-fifo"), "image");
+    const top = buildTar([{ path: "etc/group", type: "fifo" }]);
+    await writeTestImage(hanging, [{ tar: base }, { tar: top }], { config: { Cmd: ["sh"] } });
+    const image = `oci:${hanging}`;
+    const told = await host.run(["doctor", image]);
+    expect(told).toMatchObject({
+      code: 2,
+      stdout: /FAIL user +\/etc\/group: a FIFO: runc opens it and hangs/,
+    });
+    expect((await host.run(["doctor", "--runtime", "crun", image])).stdout).not.toMatch(/FIFO/);
+
+    const id = `hangs-${signal}`;
+    const child = host.start(["run", "--id", id, image]);
+    const result = resultOf(child);
+    const init = path.join(host.runDir, "runc", id, "state.json");
+    await expect.poll(() => existsSync(init), { timeout: 20_000 }).toBe(true);
+    child.kill(signal);
+    expect(await result).toMatchObject({ code, stderr: "" });
     expect(await host.leftovers()).toEqual([]);
   });
 

@@ -6,8 +6,8 @@ import path from "node:path";
 import { createInterface } from "node:readline";
 import { text } from "node:stream/consumers";
 import { afterAll } from "vitest";
+import { identifyProcess, type ProcessIdentity, processEnded } from "../../src/base/process-identity.js";
 import { DaemonClient } from "../../src/control/daemon-client.js";
-import { identifyProcess, type ProcessIdentity, processEnded } from "../../src/mount/process-identity.js";
 import { cliFile, makeSkimHost, type SkimHost } from "./skim-cli.js";
 
 /** Nothing here takes a hundredth of it; what takes so long will not come. */
