@@ -84,3 +84,15 @@ export {
   type EmbeddedRegistryOptions,
   startEmbeddedRegistry,
 } from "./registry/embedded-registry.js";
+export type { Accounts } from "./runtime/accounts.js";
+export type { ContainerState } from "./runtime/container-lifecycle.js";
+export {
+  ContainerRuntime,
+  type ContainerRuntimeOptions,
+  type CreateOptions,
+  type ExecOptions,
+  type RunOptions,
+} from "./runtime/container-runtime.js";
+export type { RunscOverlay } from "./runtime/runsc-features.js";
+export type { RuntimeName } from "./runtime/runtime-command.js";
+export type { ContainerExit, ContainerStreams } from "./runtime/runtime-process.js";

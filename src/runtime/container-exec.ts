@@ -23,6 +23,7 @@ import {
   endRuntime,
   signalExitCode,
   spawnRuntime,
+  throwIfAborted,
   waitForExit,
 } from "./runtime-process.js";
 import type { RuntimeSpec } from "./runtime-spec.js";
@@ -78,14 +79,14 @@ export async function execInContainer(options: ExecOptions): Promise<ContainerEx
         id,
       ],
     );
-    throwIfAborted(options.signal, id);
+    throwIfAborted(options.signal, `a process in container ${id}`);
     if (signals?.first) return { exitCode: signalExitCode(signals.first) };
     const { child, written } = spawnRuntime(kind, command, options.stdio);
     signals?.sendTo(child);
     const kill = () => (kind.forwardsSignals ? endRuntime(child) : killInside("SIGKILL", child));
     const exitCode = await waitForExit(kind, child, { ...options, kill });
     await written;
-    throwIfAborted(options.signal, id);
+    throwIfAborted(options.signal, `a process in container ${id}`);
     if (signals?.endedBy) return { exitCode: signalExitCode(signals.endedBy) };
     if (exitCode === 0) return { exitCode };
     const isStarted = await access(files.pid).then(
@@ -106,8 +107,3 @@ export async function execInContainer(options: ExecOptions): Promise<ContainerEx
 
 /** How long runsc may take to start a process, ms, before one that is to be killed is given up. */
 const startLimitMs = 10_000;
-
-function throwIfAborted(signal: AbortSignal | undefined, id: string): void {
-  if (!signal?.aborted) return;
-  throw new SkimError("CANCELLED", `a process in container ${id} was cancelled`, { cause: signal.reason });
-}

@@ -18,7 +18,7 @@ import {
   readRuntimeErrors,
   runtimeKinds,
 } from "./runtime-command.js";
-import { runtimeError, waitForExit } from "./runtime-process.js";
+import { endRuntime, runtimeError, throwIfAborted, waitForExit } from "./runtime-process.js";
 
 /** Enough to find a container again from another process. */
 export interface ContainerIdentity {
@@ -34,12 +34,15 @@ export interface CreateContainerOptions extends ContainerIdentity {
   /** Streams of the container's process, as spawn takes them: descriptors, "ignore" or "inherit". Default: ignored. */
   readonly stdio?: readonly ("ignore" | "inherit" | number)[];
   readonly runscOverlay?: RunscOverlay;
+  readonly signal?: AbortSignal;
 }
 
 export interface ContainerState {
   readonly status: "creating" | "created" | "running" | "paused" | "stopped";
   /** Of the first process on the host; of the sandbox, under runsc. 0 where there is none (any more). */
   readonly pid: number;
+  /** Absolute path. */
+  readonly bundle: string;
 }
 
 /**
@@ -65,7 +68,13 @@ export async function createContainer(options: CreateContainerOptions): Promise<
   try {
     // No pipe of ours: the container's process has these streams, and would keep it open.
     const child = spawn(program, args, { stdio: (options.stdio ?? "ignore") as StdioOptions });
-    const exitCode = await waitForExit(kind, child, { kill: async () => {} });
+    const { signal } = options;
+    const exitCode = await waitForExit(kind, child, {
+      kill: () => endRuntime(child),
+      ...(signal ? { signal } : {}),
+    });
+    if (signal?.aborted) await destroyContainer(options);
+    throwIfAborted(signal, `container ${id}`);
     if (exitCode === 0) return;
     const reason = kind.startFailure(await readRuntimeErrors(logFile), false) ?? "it gave no reason";
     if (/already exists/.test(reason)) throw idInUse(id);
@@ -82,8 +91,11 @@ export async function startContainer(options: CreateContainerOptions): Promise<v
   try {
     await callRuntime(kind, options.stateDir, ["start", options.id], {
       startOptions: await kind.startOptions(options),
+      // It may load the program from far away: how long that takes is for the caller to say.
+      signal: options.signal ?? new AbortController().signal,
     });
   } catch (cause) {
+    throwIfAborted(options.signal, `the start of container ${options.id}`);
     throw runtimeError(kind, `container ${options.id} cannot be started`, cause);
   }
 }
@@ -97,8 +109,10 @@ export async function containerState(container: ContainerIdentity): Promise<Cont
     const state = JSON.parse(await callRuntime(kind, stateDir, ["state", id])) as {
       status: ContainerState["status"];
       pid?: number;
+      bundle: string;
     };
-    return { status: state.status, pid: state.status === "stopped" ? 0 : (state.pid ?? 0) };
+    const { status, pid = 0, bundle } = state;
+    return { status, pid: status === "stopped" ? 0 : pid, bundle };
   } catch (cause) {
     // Deleted in this moment.
     if (!(await hasState(kind, stateDir, id))) return undefined;

@@ -16,6 +16,7 @@ import {
   type ContainerStreams,
   signalExitCode,
   spawnRuntime,
+  throwIfAborted,
   waitForExit,
 } from "./runtime-process.js";
 import { SignalRelay, sendOnceStarted } from "./signal-relay.js";
@@ -59,7 +60,7 @@ export async function runContainer(options: RunContainerOptions): Promise<Contai
     const command = await commandOf(kind, call, await kind.startOptions(call), [
       ...["run", "--bundle", bundle, "--pid-file", pidFile, id],
     ]);
-    throwIfAborted(options.signal, id);
+    throwIfAborted(options.signal, `container ${id}`);
     if (signals.first) return { exitCode: signalExitCode(signals.first) };
 
     owned = true;
@@ -70,7 +71,7 @@ export async function runContainer(options: RunContainerOptions): Promise<Contai
       kill: () => killContainer(options, "SIGKILL"),
     });
     await written;
-    throwIfAborted(options.signal, id);
+    throwIfAborted(options.signal, `container ${id}`);
     if (signals.endedBy) return { exitCode: signalExitCode(signals.endedBy) };
     logger.debug({ id, exitCode, msg: "container ended" });
     if (exitCode === 0) return { exitCode };
@@ -99,9 +100,4 @@ export async function runContainer(options: RunContainerOptions): Promise<Contai
     }
     for (const file of [call.logFile, pidFile]) await rm(file, { force: true }).catch(() => {});
   }
-}
-
-function throwIfAborted(signal: AbortSignal | undefined, id: string): void {
-  if (!signal?.aborted) return;
-  throw new SkimError("CANCELLED", `container ${id} was cancelled`, { cause: signal.reason });
 }

@@ -129,6 +129,11 @@ function copy(from: Readable | null, to: Writable | number): void {
   if (from && typeof to !== "number") pipeline(from, to, { end: false }).catch(() => from.destroy());
 }
 
+/** Throws CANCELLED. `what` is the subject of the message. */
+export function throwIfAborted(signal: AbortSignal | undefined, what: string): void {
+  if (signal?.aborted) throw new SkimError("CANCELLED", `${what} was cancelled`, { cause: signal.reason });
+}
+
 export function signalExitCode(signal: NodeJS.Signals): number {
   return 128 + constants.signals[signal];
 }
