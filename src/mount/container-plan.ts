@@ -29,14 +29,22 @@ export interface ContainerPlan extends RootfsPlan {
 
 /** gVisor's own threads count, and with few of them its sandbox hangs or dies: 30 are too few for a shell, with 2022-12. */
 const sandboxPidsMin = 128;
+/** So does its own memory: with 12 MiB the kernel kills the sandbox of 2022-12 before it runs anything, and the runtime only sees it gone. */
+const sandboxMemoryBytesMin = 16 * 2 ** 20;
 
 function refuseTightSandbox({ runtime, limits }: ContainerOptions): void {
-  const { pids } = limits ?? {};
-  if (runtime !== "runsc" || pids === undefined || pids >= sandboxPidsMin) return;
-  throw new SkimError(
-    "USAGE",
-    `a limit of ${pids} processes is too low for runsc, whose own threads count; give at least ${sandboxPidsMin} (--pids-limit)`,
-  );
+  const { pids = Number.POSITIVE_INFINITY, memoryBytes = Number.POSITIVE_INFINITY } = limits ?? {};
+  if (runtime !== "runsc") return;
+  if (pids < sandboxPidsMin)
+    throw new SkimError(
+      "USAGE",
+      `a limit of ${pids} processes is too low for runsc, whose own threads count; give at least ${sandboxPidsMin} (--pids-limit)`,
+    );
+  if (memoryBytes < sandboxMemoryBytesMin)
+    throw new SkimError(
+      "USAGE",
+      `a memory limit of ${memoryBytes} bytes is too low for runsc, whose own memory counts; give at least 16MiB (--memory)`,
+    );
 }
 
 /**

@@ -8,7 +8,7 @@ import { randomUUID } from "node:crypto";
 import { access, mkdir, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { SkimError } from "../base/errors.js";
-import { type ContainerIdentity, requireContainer } from "./container-lifecycle.js";
+import { type ContainerIdentity, containerState, requireContainer } from "./container-lifecycle.js";
 import { readPid } from "./pid-file.js";
 import {
   callRuntime,
@@ -98,6 +98,12 @@ export async function execInContainer(options: ExecOptions): Promise<ContainerEx
     if (reason === undefined) return { exitCode };
     const commandCode = commandExitCode(reason);
     if (commandCode !== undefined) return { exitCode: commandCode, startFailure: reason };
+    const state = await containerState(options).catch(() => undefined);
+    if (state === undefined || state.status === "stopped")
+      throw new SkimError(
+        "NOT_FOUND",
+        `container ${id} has ended: ${kind.name} said ${JSON.stringify(reason)}`,
+      );
     throw new SkimError("RUNTIME_FAILED", `${kind.name} could not start a process in ${id}: ${reason}`);
   } finally {
     await signals?.close();

@@ -139,6 +139,7 @@ describe("skim run", () => {
       [["run", path.join(layout, "absent.skim")], /absent\.skim/],
       [["run", "--workdir", "/proc/self/fd/7", archive], /proc/],
       [["run", "--runtime", "runsc", "--pids-limit", "30", archive], /30 processes .* at least 128/],
+      [["run", "--runtime", "runsc", "--memory", "12MiB", archive], /12582912 bytes .* at least 16MiB/],
       [["run", "--mount", "type=bind,source=/no/such/dir,target=/x", archive], /no\/such\/dir/],
     ];
     for (const [args, text] of cases) {

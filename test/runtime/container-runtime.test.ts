@@ -91,6 +91,18 @@ describe.each(runtimeNames)("ContainerRuntime with %s", (name) => {
     });
   });
 
+  test("says of a container that has ended that it has, to who wants one more process in it", async () => {
+    await withBundle("exit 0", async (bundle) => {
+      await runtime.create({ id, bundle });
+      await runtime.start(id);
+      await runtime.wait(id);
+      await expect.poll(async () => (await runtime.state(id))!.status, { timeout: 10_000 }).toBe("stopped");
+      const stdio = { stdout: new PassThrough(), stderr: new PassThrough() };
+      const attempt = runtime.exec(id, { args: ["sh"], stdio });
+      await expect(attempt).rejects.toMatchObject({ code: "NOT_FOUND", message: /has ended/ });
+    });
+  });
+
   test("deletes what runs, and stops waiting when told to", async () => {
     await withBundle("sleep 1000", async (bundle) => {
       await runtime.create({ id, bundle });
