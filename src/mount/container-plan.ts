@@ -8,6 +8,7 @@ import {
   nameFilesOf,
   type RuntimeSpecOptions,
 } from "../runtime/oci-spec.js";
+import { readOnlyInDepth } from "../runtime/read-only-binds.js";
 import type { RuntimeName } from "../runtime/runtime-command.js";
 import type { RuntimeSpec } from "../runtime/runtime-spec.js";
 import { readImageFile } from "./image-file.js";
@@ -57,10 +58,14 @@ export function planContainer(options: ContainerOptions): ContainerPlan {
   return {
     directories: ({ config }) => containerDirectories(config, options.workdir),
     async prepare({ archive, lower }) {
-      const [accounts, host] = await Promise.all([readAccounts(archive, lower), readHostFacts()]);
+      const [accounts, host, mounts] = await Promise.all([
+        readAccounts(archive, lower),
+        readHostFacts(),
+        readOnlyInDepth(options.mounts ?? [], options.runtime),
+      ]);
       const { config } = archive;
       build = (rootfs, nameFiles) =>
-        buildRuntimeSpec({ ...options, config, rootfs, accounts, host, nameFiles });
+        buildRuntimeSpec({ ...options, mounts, config, rootfs, accounts, host, nameFiles });
       build("/", "/");
       files = nameFilesOf({ ...options, host });
     },

@@ -62,7 +62,7 @@ export async function runImage(options: RunImageOptions, hold: HoldRootfs = hold
     refuseUselessUpper(options);
     // Under gVisor files are reached by a program inside (src/copy).
     const mounts = [...(options.mounts ?? []), ...(runtime === "runsc" ? [filesMount()] : [])];
-    const plan = planContainer({ ...options, mounts });
+    const plan = planContainer({ ...options, runtime, mounts });
     const { args, entrypoint } = options;
     const command = { ...(args ? { args } : {}), ...(entrypoint ? { entrypoint } : {}) };
     const rootfs = await hold({ ...options, marks, command, id, kind: "run" }, plan);

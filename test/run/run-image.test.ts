@@ -1,11 +1,12 @@
 import { execFile } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { readdir, readFile } from "node:fs/promises";
+import { mkdir, readdir, readFile } from "node:fs/promises";
 import path from "node:path";
 import { promisify } from "node:util";
 import { beforeAll, describe, expect, it } from "vitest";
 import { type EmbeddedRegistry, startEmbeddedRegistry } from "../../src/registry/embedded-registry.js";
+import { runtimeNames } from "../../src/runtime/runtime-command.js";
 import { writeTestImage } from "../support/oci-layout.js";
 import { makeSkimHost, resultOf, type SkimHost } from "../support/skim-cli.js";
 import { buildTar } from "../support/tar-builder.js";
@@ -24,7 +25,7 @@ describe("skim run", () => {
     const dir = await makeTempDir("run");
     host = await makeSkimHost();
     layout = path.join(dir, "image");
-    const applets = ["sh", "id", "cat", "echo", "sleep", "stat", "env", "pwd", "kill", "hostname"];
+    const applets = ["sh", "id", "cat", "echo", "sleep", "stat", "env", "pwd", "kill", "hostname", "touch"];
     base = buildTar([
       { path: "bin/", type: "directory" },
       { path: "bin/busybox", content: await readFile("/bin/busybox"), mode: 0o755 },
@@ -131,6 +132,26 @@ describe("skim run", () => {
     child.kill(signal);
     expect(await result).toMatchObject({ code, stderr: "" });
     expect(await host.leftovers()).toEqual([]);
+  });
+
+  it.each(runtimeNames)("a read-only bind mount is so in depth, under %s", async (runtime) => {
+    const source = await makeTempDir("run-bind");
+    const below = path.join(source, "below");
+    await mkdir(below);
+    await exec("mount", ["-t", "tmpfs", "skim-test", below]);
+    try {
+      const write = "touch /m/file || echo kept; touch /m/below/file || echo kept below";
+      const bind = (end: string) => `type=bind,source=${source},target=/m${end}`;
+      const options = ["run", "--runtime", runtime, "--user", "0", "--mount"];
+      const command = [archive, "--", "sh", "-c", write];
+      const readOnly = await host.run([...options, bind(",readonly"), ...command]);
+      expect(readOnly).toMatchObject({ code: 0, stdout: "kept\nkept below\n" });
+      expect(await readdir(below)).toEqual([]);
+      expect(await host.run([...options, bind(""), ...command])).toMatchObject({ code: 0, stdout: "" });
+      expect(await readdir(below)).toEqual(["file"]);
+    } finally {
+      await exec("umount", [below]);
+    }
   });
 
   it("refuses with 125 what it cannot start, and leaves nothing", async () => {
