@@ -58,10 +58,12 @@ function user(subject: Subject): Finding[] {
 }
 
 /** runc (1.1) opens both in the container, whoever is to be run, and waits for a writer of a FIFO without end; crun and runsc leave them alone. */
-function accountsFiles({ tree, start }: Subject): Finding[] {
+function accountsFiles({ filesystem, start }: Subject): Finding[] {
   if ((start.runtime ?? "runc") !== "runc") return [];
   return ["/etc/passwd", "/etc/group"].flatMap((path) => {
-    const type = typeAt(tree, path);
+    // What is mounted there is for "mount" to judge.
+    if (start.mounts?.some(({ destination }) => destination === path)) return [];
+    const type = typeAt(filesystem, path);
     const what =
       type === fileTypes.fifo
         ? "a FIFO: runc opens it and hangs"
@@ -73,7 +75,7 @@ function accountsFiles({ tree, start }: Subject): Finding[] {
 }
 
 /** Undefined where nothing is. */
-function typeAt(tree: Subject["tree"], path: string): number | undefined {
+function typeAt(tree: Subject["filesystem"], path: string): number | undefined {
   try {
     return tree.attributes(tree.realPath(byteStringFromText(path)).ino).mode & fileTypeMask;
   } catch (error) {

@@ -1,6 +1,6 @@
 /** The runtime as a child process that stays while a process of a container runs, and its streams. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { createWriteStream, fstatSync } from "node:fs";
+import { createWriteStream, fstatSync, write, writev } from "node:fs";
 import { constants } from "node:os";
 import type { Readable, Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
@@ -50,9 +50,11 @@ export function spawnRuntime(
   return { child, written: Promise.all(outputs) };
 }
 
-/** Writes to where the open file is at, for all who have it open. */
+/** Writes to where the open file is at, for all who have it open. The descriptor is this process's: it stays open, also where the stream is given up. */
 async function append(from: Readable, fd: number): Promise<void> {
-  await pipeline(from, createWriteStream("", { fd, autoClose: false })).catch(() => from.destroy());
+  const keepOpen = (_: number, done: (error: null) => void) => done(null);
+  const file = createWriteStream("", { fd, fs: { write, writev, close: keepOpen } });
+  await pipeline(from, file).catch(() => from.destroy());
 }
 
 function isRegularFile(fd: number): boolean {

@@ -1,14 +1,15 @@
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
+import { closeSync, existsSync, openSync } from "node:fs";
 import { mkdir, readdir, readFile } from "node:fs/promises";
 import path from "node:path";
 import { promisify } from "node:util";
 import { beforeAll, describe, expect, it } from "vitest";
 import { type EmbeddedRegistry, startEmbeddedRegistry } from "../../src/registry/embedded-registry.js";
+import { containerState } from "../../src/runtime/container-lifecycle.js";
 import { runtimeNames } from "../../src/runtime/runtime-command.js";
 import { writeTestImage } from "../support/oci-layout.js";
-import { makeSkimHost, resultOf, type SkimHost } from "../support/skim-cli.js";
+import { cliFile, makeSkimHost, resultOf, type SkimHost } from "../support/skim-cli.js";
 import { buildTar } from "../support/tar-builder.js";
 import { makeTempDir } from "../support/temp-dir.js";
 
@@ -153,6 +154,24 @@ describe("skim run", () => {
       await exec("umount", [below]);
     }
   });
+
+  it("ends by SIGTERM when the sandbox of runsc hangs, also with its output in a file", async () => {
+    const output = openSync(path.join(await makeTempDir("run-hung"), "output"), "w");
+    const args = ["run", "--id", "hung", "--runtime", "runsc", archive, "--", "sleep", "1000"];
+    const child = spawn(process.execPath, [cliFile, ...args], {
+      env: host.env,
+      stdio: ["ignore", output, output],
+    });
+    closeSync(output);
+    const ended = once(child, "exit");
+    const container = { runtime: "runsc", id: "hung", stateDir: path.join(host.runDir, "runsc") } as const;
+    const state = async () => await containerState(container).catch(() => undefined);
+    await expect.poll(async () => (await state())?.status, { timeout: 20_000 }).toBe("running");
+    process.kill((await state())!.pid, "SIGSTOP");
+    child.kill("SIGTERM");
+    expect(await ended).toEqual([143, null]);
+    expect(await host.leftovers()).toEqual([]);
+  }, 60_000);
 
   it("refuses with 125 what it cannot start, and leaves nothing", async () => {
     const cases: [string[], RegExp][] = [
