@@ -20,4 +20,6 @@ echo "test: types and lint"
 npm run --silent check
 wait "$sanitized"
 echo "test: vitest"
-exec npx vitest run "$@"
+# In a mount namespace of its own, whose mounts are shared, as systemd has them and not every machine does: else a runtime that a test lets hang while it makes a container keeps copies
+# of all mounts of the other tests.
+exec unshare --mount --propagation shared npx vitest run "$@"

@@ -4,9 +4,33 @@
  */
 import { readFile, rmdir } from "node:fs/promises";
 import path from "node:path";
+import { systemErrorCode } from "../base/errors.js";
 
-/** Removes the groups named `id` in all hierarchies, as far as no process is in them. Never throws. */
+/** A process that was killed is in its groups until its parent has heard of it, and the others of its pid namespace die after the first. */
+const deathLimitMs = 2_000;
+const lookAgainMs = 20;
+
+/** Removes the groups named `id` in all hierarchies, as far as no process stays in them. Never throws. */
 export async function removeEmptyCgroups(id: string): Promise<void> {
+  let groups = await groupsNamed(id);
+  for (const endsAt = performance.now() + deathLimitMs; ; ) {
+    const busy = await Promise.all(groups.map(async (group) => ((await isRemoved(group)) ? [] : [group])));
+    groups = busy.flat();
+    if (groups.length === 0 || performance.now() > endsAt) return;
+    await new Promise((resolve) => setTimeout(resolve, lookAgainMs));
+  }
+}
+
+/** False where processes or children are in it. */
+async function isRemoved(group: string): Promise<boolean> {
+  return await rmdir(group).then(
+    () => true,
+    (error: unknown) => systemErrorCode(error) !== "EBUSY",
+  );
+}
+
+/** Where they would be. */
+async function groupsNamed(id: string): Promise<string[]> {
   const [mounts, own] = await Promise.all([
     readFile("/proc/self/mountinfo", "utf8").catch(() => ""),
     readFile("/proc/self/cgroup", "utf8").catch(() => ""),
@@ -14,10 +38,8 @@ export async function removeEmptyCgroups(id: string): Promise<void> {
   // hierarchy:controllers:path
   const ownPaths = own.split("\n").map((line) => line.split(":").slice(2).join(":") || "/");
   const parents = new Set(["/", ...ownPaths, ...ownPaths.map((ownPath) => path.dirname(ownPath))]);
-  for (const line of mounts.split("\n")) {
+  return mounts.split("\n").flatMap((line) => {
     const mountPoint = / - cgroup2? /.test(line) ? line.split(" ")[4] : undefined;
-    if (!mountPoint) continue;
-    // rmdir of a group with processes or children fails with EBUSY, of one that is not there with ENOENT.
-    for (const parent of parents) await rmdir(path.join(mountPoint, parent, id)).catch(() => {});
-  }
+    return mountPoint ? [...parents].map((parent) => path.join(mountPoint, parent, id)) : [];
+  });
 }
