@@ -43,8 +43,11 @@ export class DaemonProcess {
     }
   }
 
+  /** Of the server that answers, which may be about to follow one that was killed. */
   async serverPid(): Promise<number> {
-    return (await this.client.health()).pid;
+    const found = await DaemonClient.find(this.runDir);
+    if (!found) throw new Error(`no daemon answers in ${this.runDir}`);
+    return found.health.pid;
   }
 
   /** The holder is the only other process that has the run directory on its command line, and not as an option. */
