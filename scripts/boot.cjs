@@ -1,7 +1,7 @@
 #!/usr/bin/env node
-// Becomes dist/bin/skim.js and dist/bin/mount-server.js: runs the bundle beside it, from V8's code cache. Compiling the bundle takes longer than running it, and a
+// Becomes dist/bin/skim.js and dist/bin/mount-server.js: runs a bundle beside it, from V8's code cache. Compiling the bundle takes longer than running it, and a
 // start of a container waits for two of them; with a cache node starts as fast as it does with an empty program. V8 refuses a cache of another
-// version of itself, or of a source of another length; then the bundle is compiled. The build always makes both anew.
+// version of itself, or of a source of another length; then the bundle is compiled. The build always makes all anew.
 "use strict";
 const { readFileSync, renameSync, writeFileSync } = require("node:fs");
 const { createRequire } = require("node:module");

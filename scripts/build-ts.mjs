@@ -1,8 +1,8 @@
-// Makes dist/: the library, as tsc compiles it, and in dist/bin the two programs, skim.js and mount-server.js, each bundled with what it
-// uses of node_modules.
+// Makes dist/: the library, as tsc compiles it, and in dist/bin the two programs, skim.js and mount-server.js, bundled with what they
+// use of node_modules. skim.js is three bundles; the command chooses (boot.cjs).
 //
 // A start of a container starts both, and node takes longer to find and load 250 small files than to run what is in them: bundled, each
-// program is up in less than half the time. Parts that a command does not use stay in files of their own and are loaded when needed.
+// program is up in less than half the time.
 // Modules that look for files of the package may lie in src/ROOM, dist/ROOM or dist/bin:
 // always two directories below its root.
 import { spawn, spawnSync } from "node:child_process";
