@@ -141,7 +141,8 @@ bool Decoder::fillWhole() {
   if (!gather()) return false;
   const SpanRecord& span = record();
   const size_t room = span.windowLength + size_t{span.uncompressedLength};
-  filling_ = {std::make_unique_for_overwrite<uint8_t[]>(room), span.windowLength, span.uncompressedLength};
+  // Zeroed: where the blocks end early, memory that held this very span before would be taken for inflated.
+  filling_ = {std::make_unique<uint8_t[]>(room), span.windowLength, span.uncompressedLength};
   whole_->inflate(windowOf(span), span.startBit, gathered_, {filling_.memory.get(), room});
   if (hasDigest()) return true;
   // A member may end within it, or the last block go on behind it. Or the bytes are wrong, and then the stream says how.

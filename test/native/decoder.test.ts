@@ -47,6 +47,21 @@ describe("a decoder", () => {
     expect(await native.decoderNext(decoder)).toBe(null);
   });
 
+  it("takes nothing for inflated that memory held from before", async () => {
+    const span = gzip.spans[2]!;
+    const otherDigest = changed((record) => void (record[record.length - 1]! ^= 1));
+    const otherBytes = Buffer.alloc(span.compressedEnd - span.compressedStart, "x");
+    for (let round = 0; round < 50; round++) {
+      // Inflates the right bytes, and frees the memory at once, so that the next takes its place.
+      await expect(decode("gzip", otherDigest, span.window, compressedOf(gzip, span))).rejects.toEqual(
+        failure("SPAN_DIGEST"),
+      );
+      await expect(decode("gzip", span.record, span.window, otherBytes)).rejects.toEqual(
+        failure("SPAN_CORRUPT"),
+      );
+    }
+  });
+
   it("writes spans to the cache, where they count as verified, and gives them only to who wants them", async () => {
     const dir = await makeTempDir("decoder");
     const first = gzip.spans[2]!;
