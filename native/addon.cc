@@ -23,6 +23,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add<skim::scannerFinish>(exports, "scannerFinish");
   add<skim::decoderOpen>(exports, "decoderOpen");
   add<skim::decoderWrite>(exports, "decoderWrite");
+  add<skim::decoderReady>(exports, "decoderReady");
   add<skim::decoderNext>(exports, "decoderNext");
   add<skim::decoderNextStored>(exports, "decoderNextStored");
   add<skim::treeOpen>(exports, "treeOpen");

@@ -19,9 +19,10 @@ const int64_t ScannerHandle::memoryBytes = 256 << 10;
 template <>
 const napi_type_tag ScannerHandle::typeTag = {0x736b696d2d736361, 0x6e6e65722d303031};
 
-// An inflate state and the span that is being filled.
+// An inflate state. What else one works with, a span and the bytes for it, is let go of when its last span is done, long before the collector comes; counted here, it would make the
+// collector come, a dozen times in a start.
 template <>
-const int64_t DecoderHandle::memoryBytes = 1 << 20;
+const int64_t DecoderHandle::memoryBytes = 64 << 10;
 template <>
 const napi_type_tag DecoderHandle::typeTag = {0x736b696d2d646563, 0x6f6465722d303031};
 
@@ -39,12 +40,14 @@ Napi::Value copyBytes(Napi::Env env, Bytes bytes) {
 
 Napi::Value number(Napi::Env env, uint64_t value) { return Napi::Number::New(env, static_cast<double>(value)); }
 
-// Hands `bytes` over to JavaScript without a copy.
+// Hands the bytes over to JavaScript without a copy.
 Napi::Value giveBytes(Napi::Env env, SpanBytes span) {
+  const std::span<uint8_t> bytes = span.bytes();
+  auto memory = span.release();
   auto buffer = Napi::ArrayBuffer::New(
-      env, span.bytes().data(), span.length, [](Napi::Env, void*, uint8_t* memory) { delete[] memory; }, span.memory.get());
-  span.memory.release();
-  return Napi::Uint8Array::New(env, span.length, buffer, 0);
+      env, bytes.data(), bytes.size(), [](Napi::Env, void*, uint8_t* memory) { delete[] memory; }, memory.get());
+  memory.release();
+  return Napi::Uint8Array::New(env, bytes.size(), buffer, 0);
 }
 
 // Takes a piece of input: it stays referenced until the next one, or until the resource has used it up.
@@ -115,7 +118,15 @@ Napi::Value decoderOpen(const Napi::CallbackInfo& info) {
   return DecoderHandle::wrap(info.Env(), std::move(decoder));
 }
 
-Napi::Value decoderWrite(const Napi::CallbackInfo& info) { return takePiece(info, DecoderHandle::from(info, "a decoder")); }
+Napi::Value decoderWrite(const Napi::CallbackInfo& info) {
+  DecoderHandle& handle = DecoderHandle::from(info, "a decoder");
+  handle.resource->write(view(bytesArgument(info, 1)));
+  return info.Env().Undefined();
+}
+
+Napi::Value decoderReady(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), DecoderHandle::from(info, "a decoder").resource->isReady());
+}
 
 Napi::Value decoderNext(const Napi::CallbackInfo& info) {
   return decodeAndStore(info, [](Bytes) { return false; }, true);
@@ -134,14 +145,12 @@ Napi::Value decodeAndStore(const Napi::CallbackInfo& info, StoreSpan store, bool
         if (!decoded.span) return decoded;
         decoded.isStored = store(decoded.span->bytes());
         // Freed here: memory that JavaScript never sees is none that its collector goes after.
-        if (decoded.isStored && !keep) decoded.span->memory.reset();
+        if (decoded.isStored && !keep) decoded.span = SpanBytes();
         return decoded;
       },
-      [&handle, keep](Napi::Env env, Decoded& decoded) -> Napi::Value {
+      [keep](Napi::Env env, Decoded& decoded) -> Napi::Value {
         if (decoded.isStored && !keep) return Napi::Boolean::New(env, true);
-        if (decoded.span) return giveBytes(env, std::move(*decoded.span));
-        handle.piece.Reset();
-        return env.Null();
+        return decoded.span ? giveBytes(env, std::move(*decoded.span)) : env.Null();
       });
 }
 

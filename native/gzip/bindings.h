@@ -17,6 +17,7 @@ Napi::Value scannerFinish(const Napi::CallbackInfo& info);
 
 Napi::Value decoderOpen(const Napi::CallbackInfo& info);
 Napi::Value decoderWrite(const Napi::CallbackInfo& info);
+Napi::Value decoderReady(const Napi::CallbackInfo& info);
 Napi::Value decoderNext(const Napi::CallbackInfo& info);
 
 // decoderNext with somebody who takes a complete span on the pool's thread: where `store` is true, the call resolves to true instead of the bytes,

@@ -5,7 +5,7 @@
 // blocks, member ends and headers, and each time a span's length has come out, the span is done. Restart points of
 // later spans are not looked at; they are where somebody else would have begun.
 //
-// Input may come in pieces of any length and go beyond the last span (a fetch is rounded up). It is taken up to the last
+// Input may come in pieces of any length and go beyond the last span (a fetch is rounded up). It is copied until it is used up, and taken up to the last
 // record's compressedEnd and no further. If the spans are not complete by then, more input would not help: the record is wrong, or
 // the bytes are.
 //
@@ -40,65 +40,88 @@ constexpr uint64_t sharedBytesMax = 1;
 // More than deflate makes of bytes that it cannot compress.
 constexpr uint64_t compressedMax(uint64_t length) { return length + length / 8 + (64 << 10); }
 
+// What the last piece of a whole span may bring of the next one.
+constexpr uint64_t pieceBytes = 64 << 10;
+
 }  // namespace
 
 Decoder::Decoder(Compression compression, Bytes spanRecords, Bytes window)
     : compression_(compression),
       records_(decodeSpanRun(spanRecords, compression)),
       window_(window.begin(), window.end()),
-      position_(records_.front().compressedStart) {
+      inputPosition_(records_.front().compressedStart) {
   if (window.size() != records_.front().windowStored)
     fail("SPAN_CORRUPT", "its stored window has " + std::to_string(window.size()) + " bytes instead of " +
                              std::to_string(records_.front().windowStored));
 }
 
 void Decoder::write(Bytes compressed) {
-  if (!piece_.empty()) throw misuse("the piece before is not used up");
-  const uint64_t wanted = span_ == records_.size() ? 0 : records_.back().compressedEnd - position_ - again_.size();
-  piece_ = compressed.first(static_cast<size_t>(std::min<uint64_t>(compressed.size(), wanted)));
+  if (failure_ || span_ == records_.size()) return;
+  if (way_ == Way::undecided) chooseWay();
+  compressed = compressed.first(static_cast<size_t>(std::min<uint64_t>(compressed.size(), records_.back().compressedEnd - inputEnd())));
+  if (compressed.empty()) return;
+  dropTaken();
+  // What lies between two spans: a member's trailer and header.
+  if (const auto skipped = static_cast<size_t>(std::min<uint64_t>(compressed.size(), taken_ - std::min<uint64_t>(taken_, input_.size())))) {
+    inputPosition_ += input_.size() + skipped;
+    taken_ -= input_.size() + skipped;
+    input_.clear();
+    compressed = compressed.subspan(skipped);
+  }
+  if (way_ == Way::whole) input_.reserve(record().compressedEnd - inputPosition_ + pieceBytes);
+  input_.insert(input_.end(), compressed.begin(), compressed.end());
+  isStarved_ = false;
+}
+
+bool Decoder::isReady() {
+  if (failure_) return true;
+  if (span_ == records_.size()) return false;
+  if (way_ == Way::undecided) chooseWay();
+  return way_ == Way::whole ? hasAllOfSpan() : !isStarved_;
 }
 
 std::optional<SpanBytes> Decoder::next() {
   if (failure_) throw *failure_;
   if (span_ == records_.size()) return std::nullopt;
   try {
-    if (way_ == Way::undecided) way_ = decideWay();
+    openWay();
     if (!(way_ == Way::whole ? fillWhole() : fillFromStream())) return std::nullopt;
     return finishSpan();
   } catch (const StreamError& error) {
-    fail("SPAN_CORRUPT", "at byte " + std::to_string(position_) + " of the blob: " + error.what());
+    fail("SPAN_CORRUPT", "at byte " + std::to_string(position()) + " of the blob: " + error.what());
   } catch (const std::bad_alloc&) {
     release(outOfMemory());
     throw *failure_;
   }
 }
 
-Decoder::Way Decoder::decideWay() {
+// Costs nothing: what takes time is for `openWay`.
+void Decoder::chooseWay() {
   const SpanRecord& span = record();
-  if (span_ == 0 && span.restart == Restart::block) window_ = inflateWindow(window_, span.windowLength);
   const bool endsWithBlock = span_ + 1 == records_.size() || records_[span_ + 1].restart != Restart::none;
   const bool canBeWhole = !streamOnly_ && span.restart == Restart::block && endsWithBlock && span.uncompressedLength <= wholeSpanMax &&
                           span.compressedEnd - span.compressedStart <= compressedMax(span.uncompressedLength) &&
-                          window_.size() >= span.windowLength && position_ <= span.compressedStart + sharedBytesMax;
-  if (canBeWhole) {
-    stream_.reset();
-    skip_ = span.compressedStart - std::min(span.compressedStart, position_);
-    if (!whole_) whole_ = std::make_unique<WholeInflate>();
-    return Way::whole;
-  }
-  if (!stream_) openStream();
-  return Way::stream;
+                          (isWindowStored_ || window_.size() >= span.windowLength) &&
+                          position() <= span.compressedStart + sharedBytesMax;
+  way_ = canBeWhole ? Way::whole : Way::stream;
+  if (!canBeWhole) return;
+  stream_.reset();
+  taken_ = span.compressedStart - inputPosition_;
+}
+
+void Decoder::openWay() {
+  if (isWindowStored_ && record().restart == Restart::block) window_ = inflateWindow(window_, record().windowLength);
+  isWindowStored_ = false;
+  if (way_ == Way::undecided) chooseWay();
+  if (way_ == Way::stream && !stream_) openStream();
+  if (way_ == Way::whole && !whole_) whole_ = std::make_unique<WholeInflate>();
 }
 
 // At the span that is next.
 void Decoder::openStream() {
   const SpanRecord& span = record();
-  skip_ = span.compressedStart - std::min(span.compressedStart, position_);
-  if (position_ > span.compressedStart) {
-    if (position_ > span.compressedStart + sharedBytesMax) throw StreamError("it begins within the span before");
-    again_ = {&lastByte_, 1};
-    position_ = span.compressedStart;
-  }
+  if (position() > span.compressedStart + sharedBytesMax) throw StreamError("it begins within the span before");
+  taken_ = span.compressedStart - inputPosition_;
   switch (compression_) {
     case Compression::none:
       stream_ = std::make_unique<PlainStream>();
@@ -118,19 +141,17 @@ void Decoder::openStream() {
 // True when the span is complete, false when it needs more input.
 bool Decoder::fillFromStream() {
   const size_t length = record().uncompressedLength;
-  if (!filling_.memory) filling_ = {std::make_unique_for_overwrite<uint8_t[]>(length), 0, length};
-  takeBetween();
+  if (!filling_) filling_ = SpanBytes(length, 0);
   while (filled_ < length) {
-    Bytes& input = again_.empty() ? piece_ : again_;
+    const Bytes input = Bytes(input_).subspan(static_cast<size_t>(std::min<uint64_t>(taken_, input_.size())));
     const Step step = stream_->step(input, filling_.bytes().subspan(filled_));
-    if (step.consumed > 0) lastByte_ = input[step.consumed - 1];
-    input = input.subspan(step.consumed);
-    position_ += step.consumed;
+    taken_ += step.consumed;
     filled_ += step.produced;
     if (stream_->trailingBytes() > 0) throw StreamError("the compressed data ends within the span");
     if (step.consumed > 0 || step.produced > 0 || step.boundary != Boundary::none) continue;
     if (!input.empty()) throw StreamError("decompression stands still");
-    if (position_ == records_.back().compressedEnd) throw StreamError("the span needs more bytes than its record says");
+    if (inputEnd() == records_.back().compressedEnd) throw StreamError("the span needs more bytes than its record says");
+    isStarved_ = true;
     return false;
   }
   if (!hasDigest()) fail("SPAN_DIGEST", "its bytes do not have the digest of its record");
@@ -138,47 +159,32 @@ bool Decoder::fillFromStream() {
 }
 
 bool Decoder::fillWhole() {
-  if (!gather()) return false;
+  if (!hasAllOfSpan()) return false;
   const SpanRecord& span = record();
-  const size_t room = span.windowLength + size_t{span.uncompressedLength};
-  // Zeroed: where the blocks end early, memory that held this very span before would be taken for inflated.
-  filling_ = {std::make_unique<uint8_t[]>(room), span.windowLength, span.uncompressedLength};
-  whole_->inflate(windowOf(span), span.startBit, gathered_, {filling_.memory.get(), room});
-  if (hasDigest()) return true;
+  filling_ = SpanBytes(span.uncompressedLength, span.windowLength);
+  const Bytes compressed = Bytes(input_).subspan(taken_, span.compressedEnd - span.compressedStart);
+  whole_->inflate(windowOf(span), span.startBit, compressed, filling_.room());
+  if (hasDigest()) {
+    taken_ += compressed.size();
+    return true;
+  }
   // A member may end within it, or the last block go on behind it. Or the bytes are wrong, and then the stream says how.
-  fillFromStreamInstead();
-  return fillFromStream();
-}
-
-// True when all compressed bytes of the span are there.
-bool Decoder::gather() {
-  const SpanRecord& span = record();
-  if (gathered_.empty() && position_ > span.compressedStart) gathered_.push_back(lastByte_);
-  takeBetween();
-  const auto taken = static_cast<size_t>(std::min<uint64_t>(piece_.size(), span.compressedEnd - std::min(span.compressedEnd, position_)));
-  const Bytes bytes = piece_.first(taken);
-  gathered_.insert(gathered_.end(), bytes.begin(), bytes.end());
-  if (taken > 0) lastByte_ = bytes.back();
-  piece_ = piece_.subspan(taken);
-  position_ += taken;
-  return position_ >= span.compressedEnd;
-}
-
-// What lies between a whole span and the next: a member's trailer and header.
-void Decoder::takeBetween() {
-  const auto taken = static_cast<size_t>(std::min<uint64_t>(piece_.size(), skip_));
-  piece_ = piece_.subspan(taken);
-  position_ += taken;
-  skip_ -= taken;
-}
-
-void Decoder::fillFromStreamInstead() {
   streamOnly_ = true;
   way_ = Way::stream;
   filling_ = {};
-  position_ = record().compressedStart;
   openStream();
-  again_ = gathered_;
+  return fillFromStream();
+}
+
+bool Decoder::hasAllOfSpan() const { return inputEnd() >= record().compressedEnd; }
+
+// All but the last byte, which the next span may begin with.
+void Decoder::dropTaken() {
+  const uint64_t done = std::min<uint64_t>(taken_, input_.size());
+  const uint64_t dropped = done - std::min(done, sharedBytesMax);
+  input_.erase(input_.begin(), input_.begin() + static_cast<ptrdiff_t>(dropped));
+  inputPosition_ += dropped;
+  taken_ -= dropped;
 }
 
 bool Decoder::hasDigest() const {
@@ -191,13 +197,12 @@ SpanBytes Decoder::finishSpan() {
   SpanBytes done = std::move(filling_);
   filling_ = {};
   filled_ = 0;
-  if (way_ == Way::whole) gathered_.clear();
   way_ = Way::undecided;
   span_++;
   if (span_ == records_.size()) {
     stream_.reset();
     whole_.reset();
-    piece_ = {};
+    input_ = {};
   } else {
     keepWindow(done.bytes());
   }
@@ -221,11 +226,9 @@ Bytes Decoder::windowOf(const SpanRecord& span) const {
 // Nothing but `failure` is left to give: what takes memory need not wait for the garbage collector.
 void Decoder::release(CodedError failure) {
   failure_ = std::move(failure);
-  piece_ = {};
   stream_.reset();
   whole_.reset();
-  gathered_ = {};
-  again_ = {};
+  input_ = {};
   filling_ = {};
 }
 

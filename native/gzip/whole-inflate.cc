@@ -9,8 +9,11 @@
 
 #include "gzip/whole-inflate.h"
 
+#include <algorithm>
+#include <array>
 #include <cstring>
 #include <new>
+#include <random>
 
 namespace skim {
 namespace {
@@ -32,6 +35,19 @@ void shiftDown(Bytes from, unsigned by, uint8_t* to) {
   }
 }
 
+// The memory may hold this very span from before: where the blocks end early, that would be taken for inflated. Whatever does not reach the end leaves bytes there that nobody
+// can have meant.
+void spoilEnd(std::span<uint8_t> room) {
+  static const auto noise = [] {
+    std::random_device device;
+    std::array<uint8_t, 16> bytes;
+    for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(device());
+    return bytes;
+  }();
+  const auto end = room.last(std::min(room.size(), noise.size()));
+  std::copy_n(noise.begin(), end.size(), end.begin());
+}
+
 }  // namespace
 
 WholeInflate::WholeInflate() : decompressor_(libdeflate_alloc_decompressor()) {
@@ -51,6 +67,7 @@ void WholeInflate::inflate(Bytes window, unsigned startBit, Bytes compressed, st
   } else {
     shiftDown(compressed, startBit, blocks);
   }
+  spoilEnd(room);
   size_t written;
   libdeflate_deflate_decompress(decompressor_.get(), stream_.data(), stream_.size(), room.data(), room.size(), &written);
 }

@@ -42,7 +42,10 @@ const lingerMs = 5_000;
 export interface FetchRunOptions {
   readonly archive: ContentArchive;
   readonly source: Pick<ImageSource, "readBlob">;
-  readonly native: Pick<NativeBinding, "decoderOpen" | "decoderWrite" | "decoderNext" | "decoderNextStored">;
+  readonly native: Pick<
+    NativeBinding,
+    "decoderOpen" | "decoderWrite" | "decoderReady" | "decoderNext" | "decoderNextStored"
+  >;
   readonly store: SpanStore;
   readonly counters: Counters<ContentCounter>;
   readonly logger: Logger;
@@ -257,13 +260,13 @@ export class FetchRun {
         ...(toNextRestart || this.#unwaited ? {} : { deadlineMs: readDeadlineMs }),
       },
     );
-    const arrived = new ArrivedPieces(pieces, async (bytes) => {
+    const arrived = new ArrivedPieces(pieces, (bytes) => {
       counters.add("fetched_bytes_total", bytes);
       this.#progress.arrived(bytes);
       transfer.arrived(bytes);
       this.#unwaited?.onArrived?.(bytes);
       this.#arrive(true);
-      await this.#turn(this.#unwaited?.pace?.(bytes));
+      return this.#turn(this.#unwaited?.pace?.(bytes));
     });
     try {
       await this.#decode(arrived, decoder, restart);
@@ -283,39 +286,47 @@ export class FetchRun {
     const { signal } = this.#abort;
     const { clock } = this.#progress;
     this.#watchdog.start();
-    for (let decoding = restart; ; ) {
-      clock.enter("network");
-      const piece = await arrived.take();
+    for (let decoding = restart; decoding < this.plan.end; ) {
+      while (!native.decoderReady(decoder)) await this.#bring(arrived, decoder);
+      const span = decoding;
+      const cache = span < this.#position ? undefined : store.storing(this.layer, span);
+      const next = () => {
+        clock.enter("inflate");
+        return cache
+          ? native.decoderNextStored(decoder, cache, span - this.layer.spanFirst, this.#waiters.has(span))
+          : native.decoderNext(decoder);
+      };
+      const decoded = await traffic.inflate(this.urgency, next, signal);
       clock.enter("queue");
-      if (!piece) throw new SpanDamage("its bytes end too early");
-      await this.#turn();
-      native.decoderWrite(decoder, piece);
-      for (;;) {
-        const span = decoding;
-        const cache = span < this.#position ? undefined : store.storing(this.layer, span);
-        const next = () => {
-          clock.enter("inflate");
-          return cache
-            ? native.decoderNextStored(decoder, cache, span - this.layer.spanFirst, this.#waiters.has(span))
-            : native.decoderNext(decoder);
-        };
-        const decoded = await traffic.inflate(this.urgency, next, signal);
-        clock.enter("queue");
-        signal.throwIfAborted();
-        if (!decoded) break;
-        this.#watchdog.start();
-        const isStored = cache !== undefined && store.stored(this.layer, span, cache);
-        if (span >= this.#position)
-          await this.#handOut(span, decoded === true ? undefined : decoded, isStored);
-        decoding++;
-        if (decoding === this.plan.end) return;
-      }
+      signal.throwIfAborted();
+      if (!decoded) continue;
+      this.#watchdog.start();
+      const isStored = cache !== undefined && store.stored(this.layer, span, cache);
+      if (span >= this.#position) await this.#handOut(span, decoded === true ? undefined : decoded, isStored);
+      decoding++;
     }
   }
 
+  /** Gives the decoder what has arrived, when something has. */
+  async #bring(arrived: ArrivedPieces, decoder: DecoderHandle): Promise<void> {
+    const { clock } = this.#progress;
+    clock.enter("network");
+    const pieces = await arrived.take();
+    clock.enter("queue");
+    if (pieces.length === 0) throw new SpanDamage("its bytes end too early");
+    await this.#turn();
+    this.#abort.signal.throwIfAborted();
+    for (const piece of pieces) this.#options.native.decoderWrite(decoder, piece);
+  }
+
   /** Waits until it is this run's turn, and for `pauseMs`. The time does not count as the network's. */
-  async #turn(pauseMs = 0): Promise<void> {
-    if (this.urgency === "demand") return;
+  #turn(pauseMs = 0): Promise<void> | undefined {
+    const { traffic } = this.#options;
+    if (this.urgency === "demand" || (pauseMs <= 0 && !traffic.mustWait(this.urgency))) return undefined;
+    return this.#waitForTurn(pauseMs);
+  }
+
+  async #waitForTurn(pauseMs: number): Promise<void> {
     this.#watchdog.stop();
     await this.#options.traffic.turn(() => this.urgency, this.#abort.signal, pauseMs);
     this.#watchdog.start();

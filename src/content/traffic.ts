@@ -116,7 +116,7 @@ export class Traffic {
   async turn(urgency: () => Urgency, signal: AbortSignal, pauseMs = 0): Promise<void> {
     const pause = pauseMs > 0 ? new Pause(pauseMs) : undefined;
     try {
-      while (urgency() !== "demand" && (this.#mustWait(urgency()) || pause?.isOver === false))
+      while (urgency() !== "demand" && (this.mustWait(urgency()) || pause?.isOver === false))
         await orAborted(
           pause && !pause.isOver ? Promise.race([this.#change, pause.over]) : this.#change,
           signal,
@@ -139,7 +139,8 @@ export class Traffic {
     return urgency === "demand" ? await work() : await this.#inflating[urgency].run(work, signal);
   }
 
-  #mustWait(urgency: Urgency): boolean {
+  /** True where something goes before what is of this urgency. */
+  mustWait(urgency: Urgency): boolean {
     if (urgency === "demand") return false;
     if (urgency === "ahead") return this.#arriving > 0;
     return this.#underWay.demand + this.#underWay.ahead > 0;

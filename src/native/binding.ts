@@ -37,8 +37,10 @@ export interface NativeBinding {
    * Throws SPAN_CORRUPT for records that break a rule of FORMAT.md.
    */
   decoderOpen(compression: number, spanRecords: Uint8Array, window: Uint8Array): DecoderHandle;
-  /** Gives the next piece of the compressed bytes, from the first span's compressedStart on. The one before is used up. Does not block. */
+  /** Gives the next piece of the compressed bytes, from the first span's compressedStart on. It is copied. Does not block. */
   decoderWrite(decoder: DecoderHandle, compressed: Uint8Array): void;
+  /** False where `decoderNext` would only ask for more input, or has given the last span. Does not block. */
+  decoderReady(decoder: DecoderHandle): boolean;
   /**
    * Resolves to the uncompressed bytes of the next span once they are complete and have its digest, to null when more input is
    * needed, and to null after the last span. Thread pool. Rejects with SPAN_CORRUPT where the bytes do not inflate to the span, and

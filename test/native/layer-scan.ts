@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { expect } from "vitest";
 import {
   Compression,
   type CompressionName,
@@ -97,7 +98,9 @@ export async function decode(
   for (let at = 0; at < compressed.length; at += pieceBytes) {
     native.decoderWrite(decoder, compressed.subarray(at, at + pieceBytes));
     for (;;) {
+      const isReady = native.decoderReady(decoder);
       const span = await native.decoderNext(decoder);
+      if (!isReady) expect(span).toBe(null);
       if (span === null) break;
       made.push(Buffer.from(span.buffer, span.byteOffset, span.byteLength));
     }
