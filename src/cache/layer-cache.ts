@@ -57,6 +57,8 @@ interface OpenFiles {
 /** Is told of the files of a layer when they are opened, and with undefined when they are given up. */
 export type FilesListener = (handle: CacheHandle | undefined) => void;
 
+/** What is written to files that were deleted less long ago is lost: it is fetched again. */
+const checkIntervalMs = 100;
 const presentByte = Uint8Array.of(SpanState.present);
 const absentByte = Uint8Array.of(SpanState.absent);
 
@@ -75,6 +77,7 @@ export class LayerCache {
   /** Times of performance.now(): before them nothing is opened, or written. */
   #openAgainAtMs = 0;
   #writeAgainAtMs = 0;
+  #checkedAtMs = Number.NEGATIVE_INFINITY;
   #failing = false;
 
   constructor(cacheDir: string, layer: CachedLayer, layout: Buffer, options: LayerCacheOptions) {
@@ -195,7 +198,7 @@ export class LayerCache {
     const { uncompressedOffset, uncompressedLength } = this.#layer.span(span);
     invariant(bytes.length === uncompressedLength, "a span is written to the cache whole");
     if (!this.accepts) return false;
-    this.releaseStale();
+    this.#releaseStaleNowAndThen();
     if (this.#open && isVerified(this.#open, span)) return true;
     if (this.#open?.files.writable === false) this.#abandon(this.#open, "they could only be read");
     await this.open();
@@ -225,7 +228,7 @@ export class LayerCache {
    */
   storing(span: number): CacheHandle | undefined {
     if (!this.accepts) return undefined;
-    this.releaseStale();
+    this.#releaseStaleNowAndThen();
     const open = this.#open;
     if (!open?.files.writable || isVerified(open, span)) return undefined;
     return this.#state(open, span) === SpanState.evicting ? undefined : open.handle;
@@ -267,6 +270,14 @@ export class LayerCache {
     } catch (error) {
       this.#abandon(open, describeError(error));
     }
+  }
+
+  /** Before a write, which would be for nothing into files that are gone. Three calls into the kernel are too much for each of a hundred spans. */
+  #releaseStaleNowAndThen(): void {
+    const now = performance.now();
+    if (now < this.#checkedAtMs + checkIntervalMs) return;
+    this.#checkedAtMs = now;
+    this.releaseStale();
   }
 
   /** Writes down which spans were used since this was last called. Never throws: without it they only seem older than they are. */

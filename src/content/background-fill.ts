@@ -158,6 +158,8 @@ export class BackgroundFill {
   }
 
   async #missing(layer: ContentLayer): Promise<number[]> {
+    // Nobody must be told that all is there of files that are gone.
+    this.#store.releaseStale(layer);
     await this.#store.openLayer(layer);
     const spans = Array.from({ length: layer.spanCount }, (_, i) => layer.spanFirst + i);
     return spans.filter((span) => !this.#store.onDisk(layer, span));

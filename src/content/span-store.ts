@@ -61,6 +61,11 @@ export class SpanStore {
     await this.#cacheOf(layer)?.open();
   }
 
+  /** Lets go of the layer's files on disk where somebody has deleted them. */
+  releaseStale(layer: ContentLayer): void {
+    this.#cacheOf(layer)?.releaseStale();
+  }
+
   /** Opens the layer's files where there is a disk cache, and tells `listener` of them now and whenever they change; see LayerCache.watch. */
   watchFiles(layer: ContentLayer, listener: FilesListener): () => void {
     const cache = this.#cacheOf(layer);

@@ -3,8 +3,8 @@ import type { Dispatcher } from "undici";
 import { describeError, isSkimError, SkimError, systemErrorCode } from "../base/errors.js";
 import type { Logger } from "../base/logger.js";
 import { redact } from "../base/redact.js";
-import { orAborted } from "./call-scope.js";
 import { isLoopback } from "./endpoint.js";
+import { type AnswerHead, Exchange } from "./exchange.js";
 import { TransientFailure } from "./retry.js";
 import { mendPausedParser } from "./undici-parser.js";
 
@@ -38,7 +38,7 @@ export interface HttpResponse {
   readonly status: number;
   /** Names in lower case; what was sent several times is joined with commas. */
   readonly headers: Readonly<Record<string, string | undefined>>;
-  readonly body: Dispatcher.ResponseData["body"];
+  readonly body: Exchange;
   readonly errorText: string;
 }
 
@@ -64,25 +64,18 @@ export class Transport {
     const startedAt = performance.now();
     const { direct, outside } = await this.#openPools();
     const dispatcher = isLoopback(url.hostname) ? direct : outside;
-    let answer: Dispatcher.ResponseData;
+    const exchange = new Exchange(signal);
+    let head: AnswerHead;
     try {
-      const exchange = dispatcher.request({
-        origin: url.origin,
-        path: url.pathname + url.search,
-        method,
-        headers: { "user-agent": "skim", "accept-encoding": "identity", ...request.headers },
-        body: request.body ?? null,
-        signal,
-      });
-      // undici notices an abort only once it has a connection: a caller must not wait for one.
-      answer = await orAborted(exchange, signal, (late) => late.body.on("error", () => {}).destroy());
+      const { origin } = url;
+      const path = url.pathname + url.search;
+      const headers = { "user-agent": "skim", "accept-encoding": "identity", ...request.headers };
+      dispatcher.dispatch({ origin, path, method, headers, body: request.body ?? null }, exchange);
+      head = await exchange.head;
     } catch (error) {
       throw this.#failure(error, url, signal);
     }
-    const { statusCode: status, body } = answer;
-    const headers = Object.fromEntries(
-      Object.entries(answer.headers).map(([name, value]) => [name, String(value ?? "")]),
-    );
+    const { status, headers } = head;
     this.#logger.debug(
       {
         method,
@@ -92,7 +85,7 @@ export class Transport {
       },
       "registry request",
     );
-    const response = { url, status, headers, body, errorText: "" };
+    const response = { url, status, headers, body: exchange, errorText: "" };
     if (status >= 200 && status < 300) return response;
     // Bodies of refusals are read at once: an unread one holds its connection, and a token may have to come over the same pool.
     return { ...response, errorText: await this.#errorText(response, signal) };
@@ -107,26 +100,31 @@ export class Transport {
     signal: AbortSignal,
     bytesMax = Number.POSITIVE_INFINITY,
   ): AsyncGenerator<Buffer, void, undefined> {
+    const { body, headers, url } = response;
     let left = bytesMax;
     let complete = false;
     let ended = false;
     try {
-      for await (const piece of response.body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-        this.counters.bytes += piece.length;
-        complete = piece.length === left;
-        const wanted = piece.length > left ? piece.subarray(0, left) : piece;
-        left -= wanted.length;
-        yield wanted;
-        if (left === 0) return;
+      for (;;) {
+        const pieces = await body.read();
+        if (pieces.length === 0) break;
+        for (const piece of pieces) {
+          this.counters.bytes += piece.length;
+          complete = piece.length === left;
+          const wanted = piece.length > left ? piece.subarray(0, left) : piece;
+          left -= wanted.length;
+          yield wanted;
+          if (left === 0) return;
+        }
       }
       complete = true;
       ended = true;
     } catch (error) {
-      throw this.#failure(error, response.url, signal);
+      throw this.#failure(error, url, signal);
     } finally {
-      if (!complete) response.body.on("error", () => {}).destroy();
+      if (!complete) body.destroy(new Error("the body is not wanted any more"));
       // Where the length says that nothing can follow, the end is at hand, and with it the connection for the next request.
-      else if (ended || Number(response.headers["content-length"]) === bytesMax) await this.discard(response);
+      else if (ended || Number(headers["content-length"]) === bytesMax) await this.discard(response);
       else void this.discard(response);
     }
   }
@@ -157,8 +155,7 @@ export class Transport {
    * is done, never rejects; only who wants the connection needs to wait.
    */
   async discard(response: HttpResponse): Promise<void> {
-    response.body.on("error", () => {});
-    await response.body.dump({ limit: restBytesMax }).catch(() => {});
+    await response.body.discard(restBytesMax);
     // undici gives the connection out again in the next turn; before that, it would open another one for the next request.
     await nextTurn();
   }
