@@ -46,12 +46,12 @@ const withoutLocales = {
     id === "../locales/index.js" && importer?.includes("/node_modules/zod/") ? { id: "\0no-locales" } : null,
   load: (id) => (id === "\0no-locales" ? "export {};" : null),
 };
-/** Modules of node's that few commands need, and that take milliseconds to load: not with the bundle, but with the module of ours or theirs that imports them. */
-const builtinsOnDemand = {
-  name: "builtins-on-demand",
-  resolveId: (id, importer) =>
-    id !== "node:http2" ? null : importer === "\0http2.cjs" ? { id, external: true } : { id: "\0http2.cjs" },
-  load: (id) => (id === "\0http2.cjs" ? 'module.exports = require("node:http2");' : null),
+/** undici's HTTP/2, which skim does not use (`allowH2: false`): node's module for it takes longer to load than all the rest of undici. */
+const withoutHttp2 = {
+  name: "without-http2",
+  resolveId: (id) => (id === "./client-h2.js" ? { id: "\0no-http2" } : null),
+  load: (id) =>
+    id === "\0no-http2" ? 'module.exports = () => { throw new Error("skim does not speak HTTP/2"); };' : null,
 };
 const bundles = [
   { input: "src/early-start.ts", file: "early-start.cjs" },
@@ -64,7 +64,7 @@ for (const { input, file, plugins = [] } of bundles) {
   const bundle = await rolldown({
     input: path.join(root, input),
     platform: "node",
-    plugins: [...plugins, withoutLocales, builtinsOnDemand],
+    plugins: [...plugins, withoutLocales, withoutHttp2],
     resolve: { alias: { undici$: path.join(root, "scripts/undici-parts.cjs") } },
     // An addon that finds its binary from where it lies, and optional.
     external: ["fuse-native"],

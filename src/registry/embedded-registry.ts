@@ -1,6 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { type AddressInfo, isIPv6 } from "node:net";
-import { pipeline } from "node:stream/promises";
 import { describeError, SkimError, systemErrorCode } from "../base/errors.js";
 import { type Logger, silentLogger } from "../base/logger.js";
 import { OciLayout } from "./oci-layout.js";
@@ -48,6 +47,9 @@ export interface EmbeddedRegistry {
   /** Stops listening and ends every connection. */
   close(): Promise<void>;
 }
+
+/** Of a blob at a time: what it is read to is used again, and what it takes to read and send a piece is nearly the same for any length. */
+const pieceBytes = 256 * 1024;
 
 /** Throws NOT_FOUND or IMAGE_INVALID where `layout` is none, IN_USE where the port is taken, LOCAL_IO where it cannot listen. */
 export async function startEmbeddedRegistry(options: EmbeddedRegistryOptions): Promise<EmbeddedRegistry> {
@@ -127,15 +129,29 @@ async function send(
       response.end();
       return;
     }
-    await pipeline(async function* () {
-      for await (const piece of body.blob.pieces(body.range)) {
-        count(piece.length);
-        yield piece;
-      }
-    }, response);
+    const room = Buffer.allocUnsafeSlow(Math.min(pieceBytes, body.range.end - body.range.start));
+    for await (const piece of body.blob.pieces(body.range, room)) {
+      count(piece.length);
+      await written(response, piece);
+    }
+    response.end();
   } finally {
     await body.blob.close();
   }
+}
+
+/** Resolves when the kernel has taken all of it, and rejects when the connection is gone. */
+function written(response: ServerResponse, bytes: Buffer): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const gone = () => reject(new Error("the connection was closed"));
+    if (response.destroyed) return gone();
+    response.once("close", gone);
+    response.write(bytes, (error) => {
+      response.off("close", gone);
+      if (error) reject(error);
+      else resolve();
+    });
+  });
 }
 
 function listen(server: Server, port: number, host: string): Promise<void> {

@@ -29,8 +29,11 @@ const pieceBytes = 1024 * 1024;
 
 export interface OpenBlob {
   readonly size: number;
-  /** The bytes of `range` in pieces, each in a buffer of its own. Throws IMAGE_INVALID where the file has become shorter. */
-  pieces(range: ByteRange): AsyncGenerator<Buffer, void, undefined>;
+  /**
+   * The bytes of `range` in pieces, each in a buffer of its own, or in `room`, where it lasts until the next is asked for. Throws IMAGE_INVALID where the file has
+   * become shorter.
+   */
+  pieces(range: ByteRange, room?: Buffer): AsyncGenerator<Buffer, void, undefined>;
   close(): Promise<void>;
 }
 
@@ -78,7 +81,7 @@ export class OciLayout {
     // O_NONBLOCK: opening a FIFO must not wait for somebody to write to it.
     const flags = constants.O_RDONLY | constants.O_NONBLOCK | (this.#followLinks ? 0 : constants.O_NOFOLLOW);
     const { handle, size } = await openRegular(file, flags, what);
-    return { size, pieces: (range) => readPieces(handle, range, what), close: () => handle.close() };
+    return { size, pieces: (range, room) => readPieces(handle, range, what, room), close: () => handle.close() };
   }
 
   /** All bytes of a blob. Throws LIMIT_EXCEEDED beyond `bytesMax`. */
@@ -156,9 +159,11 @@ async function* readPieces(
   handle: FileHandle,
   range: ByteRange,
   what: string,
+  room?: Buffer,
 ): AsyncGenerator<Buffer, void, undefined> {
   for (let at = range.start; at < range.end; ) {
-    const buffer = Buffer.allocUnsafeSlow(Math.min(pieceBytes, range.end - at));
+    const buffer =
+      room?.subarray(0, range.end - at) ?? Buffer.allocUnsafeSlow(Math.min(pieceBytes, range.end - at));
     let bytesRead: number;
     try {
       ({ bytesRead } = await handle.read(buffer, 0, buffer.length, at));
