@@ -15,6 +15,7 @@ import { flagsIn, type SkimFlags, withoutFill, withoutPrefetch } from "../../src
 import { Network } from "../network/network.js";
 import { type NetworkProfile, networkProfile, networkProfiles, unshaped } from "../network/profiles.js";
 import type { TrafficReport } from "../network/traffic.js";
+import { warmUpNetwork } from "../network/warm-up.js";
 import { run } from "../support/processes.js";
 import { cliFile, RegistryProcess } from "../support/registry-process.js";
 import type { BenchRun } from "../support/scenario.js";
@@ -51,6 +52,7 @@ export class StartBench {
       undo.defer(() => registry.close());
       const network = await Network.start(registry.host);
       undo.defer(() => network.close());
+      await warmUpNetwork(network, networks[0]!, ["bench", images[0]!.name]);
       return new StartBench(run, images, networks, flags, network, undo);
     });
   }
