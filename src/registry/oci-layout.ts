@@ -81,7 +81,11 @@ export class OciLayout {
     // O_NONBLOCK: opening a FIFO must not wait for somebody to write to it.
     const flags = constants.O_RDONLY | constants.O_NONBLOCK | (this.#followLinks ? 0 : constants.O_NOFOLLOW);
     const { handle, size } = await openRegular(file, flags, what);
-    return { size, pieces: (range, room) => readPieces(handle, range, what, room), close: () => handle.close() };
+    return {
+      size,
+      pieces: (range, room) => readPieces(handle, range, what, room),
+      close: () => handle.close(),
+    };
   }
 
   /** All bytes of a blob. Throws LIMIT_EXCEEDED beyond `bytesMax`. */
