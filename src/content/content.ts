@@ -14,12 +14,12 @@ import type { Settings } from "../base/settings.js";
 import type { FilesListener } from "../cache/layer-cache.js";
 import { MemoryCache } from "../cache/memory-cache.js";
 import type { SpanCache } from "../cache/span-cache.js";
+import type { DecoderCalls } from "../native/binding.js";
 import { CallScope } from "../registry/call-scope.js";
 import type { ImageSource } from "../registry/image-source.js";
 import type { FillOptions, Presence } from "./background-fill.js";
 import type { ContentArchive } from "./content-archive.js";
 import { type ContentCounter, createContentCounters } from "./counters.js";
-import type { FetchRunOptions } from "./fetch-run.js";
 import { FinishedWaits, type FirstWaits, type WaitReport } from "./finished-waits.js";
 import type { PrefetchReport } from "./prefetch.js";
 import { planRead } from "./read-plan.js";
@@ -38,7 +38,7 @@ export interface ContentOptions {
   readonly source: Pick<ImageSource, "readBlob">;
   /** Undefined: nothing is kept on disk. Not closed by content, but what content has opened of it. */
   readonly cache: SpanCache | undefined;
-  readonly native: FetchRunOptions["native"];
+  readonly native: DecoderCalls;
   readonly settings: Pick<Settings, "readDeadlineMs" | "memoryCacheBytes">;
   readonly logger?: Logger;
   /** False: nothing but what a read needs, or is asked for by name, is fetched. */

@@ -20,7 +20,7 @@ import { rangeLength } from "../base/byte-range.js";
 import { describeError, isSkimError, SkimError } from "../base/errors.js";
 import type { Logger } from "../base/logger.js";
 import type { Counters } from "../base/metrics.js";
-import { Compression, type DecoderHandle, type NativeBinding } from "../native/binding.js";
+import { Compression, type DecoderCalls, type DecoderHandle } from "../native/binding.js";
 import type { ImageSource } from "../registry/image-source.js";
 import { ArrivedPieces } from "./arrived-pieces.js";
 import type { ContentArchive, ContentLayer } from "./content-archive.js";
@@ -42,10 +42,7 @@ const lingerMs = 5_000;
 export interface FetchRunOptions {
   readonly archive: ContentArchive;
   readonly source: Pick<ImageSource, "readBlob">;
-  readonly native: Pick<
-    NativeBinding,
-    "decoderOpen" | "decoderWrite" | "decoderReady" | "decoderNext" | "decoderNextStored"
-  >;
+  readonly native: DecoderCalls;
   readonly store: SpanStore;
   readonly counters: Counters<ContentCounter>;
   readonly logger: Logger;
@@ -249,17 +246,15 @@ export class FetchRun {
     const transfer = traffic.link.begin();
     this.#arrive(false);
     const abandoned = new AbortController();
-    const pieces = source.readBlob(
-      { digest, size: compressedBytes },
-      {
-        range,
-        signal: AbortSignal.any([this.#abort.signal, abandoned.signal]),
-        afterDamage,
-        onAttempt: (attempt) => this.#progress.attempts(attempt),
-        // A run that fetches a whole layer, or has to wait for others, may take long; the watchdog sees to it that it gets on.
-        ...(toNextRestart || this.#unwaited ? {} : { deadlineMs: readDeadlineMs }),
-      },
-    );
+    const blob = { digest, size: compressedBytes };
+    const pieces = source.readBlob(blob, {
+      range,
+      signal: AbortSignal.any([this.#abort.signal, abandoned.signal]),
+      afterDamage,
+      onAttempt: (attempt) => this.#progress.attempts(attempt),
+      // A run that fetches a whole layer, or has to wait for others, may take long; the watchdog sees to it that it gets on.
+      ...(toNextRestart || this.#unwaited ? {} : { deadlineMs: readDeadlineMs }),
+    });
     const arrived = new ArrivedPieces(pieces, (bytes) => {
       counters.add("fetched_bytes_total", bytes);
       this.#progress.arrived(bytes);

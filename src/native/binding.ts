@@ -230,6 +230,12 @@ declare const handleBrand: unique symbol;
 export interface ScannerHandle {
   readonly [handleBrand]: "scanner";
 }
+/** What decodes spans. */
+export type DecoderCalls = Pick<
+  NativeBinding,
+  "decoderOpen" | "decoderWrite" | "decoderReady" | "decoderNext" | "decoderNextStored"
+>;
+
 export interface DecoderHandle {
   readonly [handleBrand]: "decoder";
 }

@@ -24,8 +24,11 @@ export async function resolveDestination(directory: string): Promise<string> {
   if (found && !found.isDirectory())
     throw new SkimError("USAGE", `cannot unpack into ${wanted}: it is not a directory`);
   if (found) return await realpath(wanted);
-  if (await lstat(wanted).catch(absent))
+  const entry = await lstat(wanted).catch(absent);
+  if (entry?.isSymbolicLink())
     throw new SkimError("USAGE", `cannot unpack into ${wanted}: it is a symbolic link to nowhere`);
+  // Another process has just put it there.
+  if (entry) return await resolveDestination(directory);
   const parent = await realpath(path.dirname(wanted)).catch((cause: unknown) => {
     throw new SkimError(
       "NOT_FOUND",
