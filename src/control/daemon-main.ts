@@ -86,14 +86,14 @@ async function serve(
   // Loaded here: readers that wait for this server are served already.
   const { createApi } = await import("./api.js");
   const api = createApi(daemon);
-  const served = await serveApi(settings.runDir, api.fetch);
+  const served = await daemon.open(() => serveApi(settings.runDir, api.fetch));
+  if (!served) return await daemon.ended;
   const metrics = metricsAddress && new MetricsPort(metricsAddress, metricsOnly(api.fetch), logger);
   try {
     // Mounts are worth more than metrics: with mounts, it serves while its port is another's.
     const listening = metrics?.listen({ forever: daemon.images.list().length > 0 });
-    if (daemon.images.list().length === 0) await listening;
-    daemon.ready();
-    onReady?.(daemon);
+    if (daemon.images.list().length === 0) await Promise.race([listening, daemon.ended]);
+    if (daemon.ready()) onReady?.(daemon);
     await daemon.ended;
   } finally {
     await Promise.all([served.close(), metrics?.close()]);

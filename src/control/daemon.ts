@@ -32,6 +32,7 @@ import { HostObserver } from "./host-observer.js";
 import { ImageFinder, type ImageName } from "./image-finder.js";
 import { cleanUp } from "./leftovers.js";
 import { RootfsLifecycle } from "./rootfs-lifecycle.js";
+import type { ServedSocket } from "./serve-api.js";
 import { type SharedImage, SharedImages } from "./shared-images.js";
 import { takeOver } from "./take-over.js";
 import { Watchdog } from "./watchdog.js";
@@ -73,6 +74,8 @@ export class Daemon {
   readonly #undo: UndoStack;
   readonly #startedAt = new Date().toISOString();
   #isReady = false;
+  #isTakenOver = false;
+  #opened: Promise<ServedSocket | undefined> = Promise.resolve(undefined);
   #stopping: Promise<void> | undefined;
   #end = () => {};
 
@@ -175,12 +178,25 @@ export class Daemon {
     });
   }
 
-  /** Takes requests from now on. */
-  ready(): void {
+  /**
+   * Opens what takes requests, at the place where successors open theirs; undefined where this daemon is ending. A successor gets what is mounted only afterwards: one that is
+   * taken over while it starts must not put its socket in the place of the other's.
+   */
+  async open(open: () => Promise<ServedSocket>): Promise<ServedSocket | undefined> {
+    if (this.#stopping) return undefined;
+    const opened = open();
+    this.#opened = opened.catch(() => undefined);
+    return await opened;
+  }
+
+  /** Takes requests from now on. False where it is ending already. */
+  ready(): boolean {
+    if (this.#stopping) return false;
     this.#isReady = true;
     const images = this.images.list().length;
     this.#keeper.ready(`serving ${images} images`);
     this.logger.info({ images, restarts: this.#keeper.restarts, keeper: this.#keeper.name }, "ready");
+    return true;
   }
 
   health(): HealthAnswer {
@@ -309,6 +325,8 @@ export class Daemon {
     this.rootfs.drain();
     await this.rootfs.settled(pendingLimitMs);
     await this.images.letGo(letGoLimitMs);
+    const opened = await this.#opened;
+    if (!this.#isTakenOver) await opened?.withdraw();
     await this.#keeper.leave({ all: this.images.list().length === 0 });
     await this.#undo.unwind();
     this.logger.info("ended");
@@ -333,7 +351,10 @@ export class Daemon {
   }
 
   #watch(): void {
-    void this.#keeper.takenOver.then(() => this.stop());
+    void this.#keeper.takenOver.then(() => {
+      this.#isTakenOver = true;
+      return this.stop();
+    });
     const { watchdogMs } = this.#options.settings;
     const watchdog = new Watchdog({
       keeper: this.#keeper,

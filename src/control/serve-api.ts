@@ -1,6 +1,6 @@
 /** The API on its Unix socket, for root alone. */
 import { once } from "node:events";
-import { rename, rm, stat } from "node:fs/promises";
+import { rename, rm } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import path from "node:path";
 import { getRequestListener } from "@hono/node-server";
@@ -30,10 +30,15 @@ export interface ServedApi {
   close(): Promise<void>;
 }
 
+export interface ServedSocket extends ServedApi {
+  /** Takes the socket's name away; what has connected is served. To be called before another server may put its own there, and not where one is going to. */
+  withdraw(): Promise<void>;
+}
+
 export type Fetch = (request: Request) => Response | Promise<Response>;
 
 /** Serves at `<runDir>/daemon.sock`, in the place of a server before: nobody finds no socket in between. Throws LOCAL_IO, and USAGE for too long a path. */
-export async function serveApi(runDir: string, fetch: Fetch): Promise<ServedApi> {
+export async function serveApi(runDir: string, fetch: Fetch): Promise<ServedSocket> {
   const socket = daemonSocket(runDir);
   requireSocketPath(runDir);
   const beside = `${socket}.${process.pid}`;
@@ -51,14 +56,7 @@ export async function serveApi(runDir: string, fetch: Fetch): Promise<ServedApi>
   } finally {
     process.umask(mask);
   }
-  const { ino } = await stat(socket);
-  return {
-    close: async () => {
-      // A daemon that has taken over has put its own there.
-      if ((await stat(socket).catch(() => undefined))?.ino === ino) await rm(socket, { force: true });
-      await closeServer(server);
-    },
-  };
+  return { withdraw: () => rm(socket, { force: true }), close: () => closeServer(server) };
 }
 
 export interface TcpAddress {
