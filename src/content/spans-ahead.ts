@@ -28,9 +28,11 @@ const requestBytesMax = 1024 * 1024;
 /**
  * Taken around a miss that continues nothing, in terms of what the link carries in a round trip. The files of a package lie side by side, and a program that reads
  * one reads others: of `import numpy` on a Debian image, 20 ms away and without a profile, 41 misses come one after the other with nothing, 32 with once,
- * and 16 with twice that much, for 20 % more bytes. Where round trips are short it comes to nothing.
+ * and 16 with twice that much, for 20 % more bytes.
  */
 const speculatedRoundTrips = 2;
+/** On a shorter way a neighbour that is wanted is asked for sooner than one that is not has been inflated. */
+const speculationRoundTripMsMin = 2;
 /** Of these, how many lie behind the miss; the rest lies before it. */
 const forwardShare = 2 / 3;
 
@@ -144,7 +146,9 @@ export class SpansAhead {
   #spansInRoundTrip(layer: ContentLayer, span: number): number {
     const { archive, store, traffic } = this.#options;
     if (store.held(span) || store.onDisk(layer, span)) return 0;
-    const bytes = (traffic.link.roundTripBytes ?? 0) * speculatedRoundTrips;
+    const { roundTripMs = 0, roundTripBytes = 0 } = traffic.link;
+    if (roundTripMs < speculationRoundTripMsMin) return 0;
+    const bytes = roundTripBytes * speculatedRoundTrips;
     return Math.floor(bytes / Math.max(compressedBytesOf(archive, span), 1));
   }
 

@@ -362,7 +362,10 @@ test("a reader that goes on is read ahead for; one that jumps is not, nor one on
   });
   const read = (span: number) =>
     readFile(content, wholeLayer(archive), spanBounds(archive, span).offset, 100);
-  const asked = () => new Set(source.requests.map(({ range }) => range.start / 65536));
+  // So that one answer that is late does not make the link a long one.
+  const before = [6, 14, 24, 34, 44, 54, 60];
+  for (const span of before) await content.prefetch([span], never);
+  const asked = () => new Set(source.requests.slice(before.length).map(({ range }) => range.start / 65536));
   for (const span of [10, 40, 20]) await read(span);
   await expect.poll(() => content.inFlight()).toEqual([]);
   expect(asked()).toEqual(new Set([10, 40, 20]));
@@ -370,7 +373,7 @@ test("a reader that goes on is read ahead for; one that jumps is not, nor one on
   for (const span of [50, 51, 52]) await read(span);
   expect(asked()).toEqual(new Set([10, 40, 20, 50]));
   for (const span of [1, 2]) await read(span);
-  await expect.poll(async () => (await content.presence()).presentSpans).toBe(3 + 3 + 4);
+  await expect.poll(async () => (await content.presence()).presentSpans).toBe(before.length + 3 + 3 + 4);
   expect(asked()).toContain(3);
 });
 
