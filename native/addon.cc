@@ -30,6 +30,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add<skim::cacheOpen>(exports, "cacheOpen");
   add<skim::cacheVerified>(exports, "cacheVerified");
   add<skim::cacheUsed>(exports, "cacheUsed");
+  add<skim::cacheVerifyAhead>(exports, "cacheVerifyAhead");
   add<skim::cacheClose>(exports, "cacheClose");
   add<skim::sessionStart>(exports, "sessionStart");
   add<skim::sessionAttach>(exports, "sessionAttach");

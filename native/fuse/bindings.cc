@@ -11,6 +11,7 @@
 #include "gzip/bindings.h"
 #include "guard.h"
 #include "handle.h"
+#include "pool-call.h"
 
 namespace skim {
 namespace {
@@ -149,6 +150,25 @@ Napi::Value cacheVerified(const Napi::CallbackInfo& info) {
 Napi::Value cacheUsed(const Napi::CallbackInfo& info) {
   const auto layer = openCache(info, 0);
   return shared(info.Env(), layer->usedBytes(), layer->spanCount());
+}
+
+Napi::Value cacheVerifyAhead(const Napi::CallbackInfo& info) {
+  const auto layer = openCache(info, 0);
+  if (!info[1].IsTypedArray() || info[1].As<Napi::TypedArray>().TypedArrayType() != napi_uint32_array)
+    throw wrongArgument(1, "a Uint32Array");
+  const auto array = info[1].As<Napi::Uint32Array>();
+  std::vector<uint32_t> spans(array.Data(), array.Data() + array.ElementLength());
+  if (std::any_of(spans.begin(), spans.end(), [&layer](uint32_t span) { return span >= layer->spanCount(); }))
+    throw wrongArgument(1, "spans of the layer");
+  struct Done {};
+  return PoolCall<Done>::start(
+      info.Env(), {},
+      [layer, spans = std::move(spans)] {
+        std::vector<uint8_t> bytes;
+        for (const uint32_t span : spans) layer->verifyAhead(span, bytes);
+        return Done{};
+      },
+      [](Napi::Env env, Done&) { return env.Undefined(); });
 }
 
 Napi::Value cacheClose(const Napi::CallbackInfo& info) {

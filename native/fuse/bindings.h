@@ -11,6 +11,7 @@ Napi::Value treeOpen(const Napi::CallbackInfo& info);
 Napi::Value cacheOpen(const Napi::CallbackInfo& info);
 Napi::Value cacheVerified(const Napi::CallbackInfo& info);
 Napi::Value cacheUsed(const Napi::CallbackInfo& info);
+Napi::Value cacheVerifyAhead(const Napi::CallbackInfo& info);
 Napi::Value cacheClose(const Napi::CallbackInfo& info);
 Napi::Value decoderNextStored(const Napi::CallbackInfo& info);
 

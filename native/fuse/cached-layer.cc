@@ -37,6 +37,15 @@ bool writeAll(int fd, std::span<const uint8_t> bytes, uint64_t offset) {
   return true;
 }
 
+// Lets the next thread have the span.
+struct CheckingEnd {
+  std::atomic<uint8_t>& checking;
+  ~CheckingEnd() {
+    checking.store(0, std::memory_order_release);
+    checking.notify_all();
+  }
+};
+
 }  // namespace
 
 CachedLayer::CachedLayer(int dataFd, int mapFd, std::span<const uint8_t> spanRecords)
@@ -52,6 +61,7 @@ CachedLayer::CachedLayer(int dataFd, int mapFd, std::span<const uint8_t> spanRec
   }
   verified_.reset(new std::atomic<uint8_t>[count]());
   used_.reset(new std::atomic<uint8_t>[count]());
+  checking_.reset(new std::atomic<uint8_t>[count]());
 }
 
 bool CachedLayer::read(uint64_t offset, uint8_t* into, size_t length) const {
@@ -81,6 +91,24 @@ bool CachedLayer::isPresent(uint32_t span) const {
 }
 
 CachedLayer::Check CachedLayer::verify(uint32_t span, std::vector<uint8_t>& bytes) {
+  auto& checking = checking_[span];
+  while (checking.exchange(1, std::memory_order_acquire) == 1) checking.wait(1);
+  const CheckingEnd end{checking};
+  if (!isVerified(span)) return readAndCompare(span, bytes);
+  bytes.resize(spans_[span].length);
+  return read(spans_[span].offset, bytes.data(), bytes.size()) ? Check::verified : Check::damaged;
+}
+
+void CachedLayer::verifyAhead(uint32_t span, std::vector<uint8_t>& bytes) {
+  if (isVerified(span)) return;
+  auto& checking = checking_[span];
+  if (checking.exchange(1, std::memory_order_acquire) == 1) return;
+  const CheckingEnd end{checking};
+  // What is damaged is left as it is: its reader finds out, and has it fetched again.
+  if (!isVerified(span)) readAndCompare(span, bytes);
+}
+
+CachedLayer::Check CachedLayer::readAndCompare(uint32_t span, std::vector<uint8_t>& bytes) {
   if (!isPresent(span)) return Check::absent;
   const Span& wanted = spans_[span];
   bytes.resize(wanted.length);
@@ -89,7 +117,6 @@ CachedLayer::Check CachedLayer::verify(uint32_t span, std::vector<uint8_t>& byte
   hash.update(bytes);
   if (hash.finish() != wanted.sha256) return Check::damaged;
   verified_[span].store(1, std::memory_order_release);
-  noteUse(span);
   return Check::verified;
 }
 

@@ -47,8 +47,12 @@ class CachedLayer {
   // True where the map says that the span is in the file.
   bool isPresent(uint32_t span) const;
 
-  // Reads a whole span that is present and compares it with its digest; marks it verified. `bytes` holds the span afterwards if it is.
+  // Reads a whole span that is present and compares it with its digest; marks it verified. `bytes` holds the span afterwards if it is. Where another thread
+  // is at that span, it is waited for and not done twice.
   Check verify(uint32_t span, std::vector<uint8_t>& bytes);
+
+  // Verifies a span before it is read. Does nothing for one that is verified, absent, or another thread's at the moment. `bytes` is for its use.
+  void verifyAhead(uint32_t span, std::vector<uint8_t>& bytes);
 
   // Writes a span whose digest has been checked, and says in the map that it is there; it counts as verified then. False where the disk does not take it.
   bool store(uint32_t span, std::span<const uint8_t> bytes);
@@ -63,6 +67,8 @@ class CachedLayer {
   std::shared_ptr<std::atomic<uint8_t>[]> usedBytes() const { return used_; }
 
  private:
+  Check readAndCompare(uint32_t span, std::vector<uint8_t>& bytes);
+
   struct Span {
     uint64_t offset;
     uint32_t length;
@@ -74,6 +80,8 @@ class CachedLayer {
   std::vector<Span> spans_;
   std::shared_ptr<std::atomic<uint8_t>[]> verified_;
   std::shared_ptr<std::atomic<uint8_t>[]> used_;
+  // 1 while a thread verifies the span.
+  std::unique_ptr<std::atomic<uint8_t>[]> checking_;
 };
 
 }  // namespace skim

@@ -138,6 +138,7 @@ void Session::bring(Worker& worker, const ReadSlice& slice) {
     const CachedLayer::Check check = cache->verify(slice.localSpan, worker.span);
     if (check == CachedLayer::Check::verified) {
       counters_.verifiedSpans.fetch_add(1, std::memory_order_relaxed);
+      cache->noteUse(slice.localSpan);
       for (const auto& read : waits_.land(slice.span, worker.span.data(), worker.span.size())) sendRead(read);
       if (worker.span.size() > spanBytesKept) worker.span = {};
       return;

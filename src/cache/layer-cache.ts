@@ -21,13 +21,13 @@ import type { CacheHandle, NativeBinding } from "../native/binding.js";
 import { type CachedLayer, spanRecordsOf, spanTableOf } from "./cached-layer.js";
 import { type LayerFileLayout, type LayerFiles, openLayerFiles } from "./layer-files.js";
 import { SpanState, stateAt } from "./presence-map.js";
-import { type Clock, writeUse } from "./use-times.js";
+import { type Clock, readSpanUses, type SpanUse, writeUse } from "./use-times.js";
 
 export interface LayerCacheOptions {
   readonly logger: Logger;
   readonly native: Pick<
     NativeBinding,
-    "cacheOpen" | "cacheVerified" | "cacheUsed" | "cacheClose" | "tryLock"
+    "cacheOpen" | "cacheVerified" | "cacheUsed" | "cacheVerifyAhead" | "cacheClose" | "tryLock"
   >;
   /** How long the disk is left alone after it failed. */
   readonly retryAfterMs: number;
@@ -188,6 +188,25 @@ export class LayerCache {
       return "damaged";
     });
     return loaded === "damaged" && joined ? "absent" : loaded;
+  }
+
+  /** Verifies spans that will be read, one after the other, where they are on disk: their readers need not wait for it then. The files must have been opened. Never throws. */
+  async verifyAhead(spans: readonly number[]): Promise<void> {
+    const open = this.#open;
+    if (!open) return;
+    const unverified = spans.filter((span) => !isVerified(open, span));
+    if (unverified.length > 0)
+      await this.#options.native.cacheVerifyAhead(open.handle, Uint32Array.from(unverified));
+  }
+
+  /** When each span that is on disk was last used, in seconds since 1970. The files must have been opened. Never throws. */
+  usedSpans(): SpanUse[] {
+    const open = this.#open;
+    try {
+      return open ? readSpanUses(open.files.map.fd, this.#layer.spanCount) : [];
+    } catch {
+      return [];
+    }
   }
 
   /**

@@ -1,6 +1,7 @@
 /** When layers and spans were last used, as it is written into presence maps: at most once a minute, never for a single read. */
+import { readSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
-import { LAST_USED_AT, usedAt } from "./presence-map.js";
+import { LAST_USED_AT, MAP_HEADER_BYTES, SpanState, stateAt, usedAt } from "./presence-map.js";
 
 /** Milliseconds since 1970. */
 export type Clock = () => number;
@@ -25,4 +26,21 @@ export async function writeUse(
       first = end;
     }
   } catch {}
+}
+
+export interface SpanUse {
+  readonly span: number;
+  /** Seconds since 1970; 0 where it was never noted. */
+  readonly usedSec: number;
+}
+
+/** Of the spans that are on disk, as the map says. Throws what the disk does. */
+export function readSpanUses(mapFd: number, spanCount: number): SpanUse[] {
+  const bytes = Buffer.alloc(usedAt(spanCount, spanCount));
+  readSync(mapFd, bytes, MAP_HEADER_BYTES, bytes.length - MAP_HEADER_BYTES, MAP_HEADER_BYTES);
+  const uses: SpanUse[] = [];
+  for (let span = 0; span < spanCount; span++)
+    if (bytes[stateAt(span)] === SpanState.present)
+      uses.push({ span, usedSec: bytes.readUInt32LE(usedAt(span, spanCount)) });
+  return uses;
 }

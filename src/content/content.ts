@@ -99,6 +99,8 @@ export interface Content {
    * had is in the report, and is fetched when it is read. Without a disk cache only what half of the memory cache holds.
    */
   prefetch(spans: readonly number[], signal: AbortSignal): Promise<PrefetchReport>;
+  /** Verifies what was used last of the image and is on disk, so that a start like the one before need not wait for that. Behind what is foretold. `signal` ends it. Never rejects. */
+  verifyUsedLast(signal: AbortSignal): Promise<void>;
   /**
    * Fetches all of the image that is not on disk, behind everything else. Resolves when it is there, or `signal` has ended it. Throws LOCAL_IO where the disk cache
    * does not take all of it, and, unless told to persist, what the registry failed with.
@@ -212,6 +214,10 @@ class ImageContent implements Content {
 
   prefetch(spans: readonly number[], signal: AbortSignal): Promise<PrefetchReport> {
     return this.#ahead.foretell(spans, signal);
+  }
+
+  verifyUsedLast(signal: AbortSignal): Promise<void> {
+    return this.#ahead.verifyUsedLast(signal);
   }
 
   fill(options: FillOptions): Promise<Presence> {

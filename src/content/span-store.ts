@@ -7,6 +7,7 @@ import { Semaphore } from "../base/semaphore.js";
 import type { FilesListener, LayerCache } from "../cache/layer-cache.js";
 import type { MemoryPart } from "../cache/memory-cache.js";
 import type { SpanCache } from "../cache/span-cache.js";
+import type { SpanUse } from "../cache/use-times.js";
 import type { CacheHandle } from "../native/binding.js";
 import type { ContentArchive, ContentLayer } from "./content-archive.js";
 import type { ContentCounter } from "./counters.js";
@@ -90,6 +91,17 @@ export class SpanStore {
   async check(layer: ContentLayer, span: number): Promise<"intact" | "damaged" | "absent"> {
     const loaded = await this.#loadFromDisk(layer, span);
     return typeof loaded === "string" ? loaded : "intact";
+  }
+
+  /** Verifies spans of the layer that are on disk, as LayerCache.verifyAhead does. */
+  async verifyAhead(layer: ContentLayer, spans: readonly number[]): Promise<void> {
+    await this.#cacheOf(layer)?.verifyAhead(spans.map((span) => span - layer.spanFirst));
+  }
+
+  /** When the spans of the layer that are on disk were last used. */
+  usedSpans(layer: ContentLayer): SpanUse[] {
+    const uses = this.#cacheOf(layer)?.usedSpans() ?? [];
+    return uses.map(({ span, usedSec }) => ({ span: layer.spanFirst + span, usedSec }));
   }
 
   /** True where what is fetched of the layer finds its place on disk, as far as is known. */

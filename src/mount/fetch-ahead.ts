@@ -130,7 +130,11 @@ export function startFetchAhead({
         );
     }
   };
-  if (!isStarted) foretell(command, options.prefetch ?? "auto");
+  if (!isStarted) {
+    const mode = options.prefetch ?? "auto";
+    foretell(command, mode);
+    if (mode !== "none") void content.verifyUsedLast(ended.signal);
+  }
   let filling = false;
   const fill = (mode: BackgroundFillMode) => {
     if (mode === "off" || filling) return;

@@ -89,6 +89,11 @@ export interface NativeBinding {
   cacheVerified(cache: CacheHandle): Uint8Array;
   /** One byte a span: 1 where it was read since that byte was last set to 0. Shared memory as above. */
   cacheUsed(cache: CacheHandle): Uint8Array;
+  /**
+   * Compares spans with their digests before they are read, in this order. Passed over are those that are verified, not in the files, or another thread's at the moment;
+   * damaged ones are left for their readers to find. Thread pool.
+   */
+  cacheVerifyAhead(cache: CacheHandle, spans: Uint32Array): Promise<void>;
   /** Lets go of the files: closed at once, or when the sessions that they are attached to let go of them. The handle is of no use any more. */
   cacheClose(cache: CacheHandle): void;
 

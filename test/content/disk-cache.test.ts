@@ -2,11 +2,15 @@ import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import path from "node:path";
-import { afterEach, expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 import type { Logger } from "../../src/base/logger.js";
 import { silentLogger } from "../../src/base/logger.js";
 import { MAP_HEADER_BYTES } from "../../src/cache/presence-map.js";
 import type { Content } from "../../src/content/content.js";
+import { type ContentLayer, layerOfSpan } from "../../src/content/content-archive.js";
+import type { SpanStore } from "../../src/content/span-store.js";
+import { AheadVerifier } from "../../src/content/verify-ahead.js";
+import { loadNative } from "../../src/native/load.js";
 import { makeTempDir } from "../support/temp-dir.js";
 import { open, readFile } from "./open-content.js";
 import {
@@ -75,6 +79,69 @@ test.each(kinds)("after a restart nothing is fetched again: %s", async (_, makeB
     network_spans_total: 0,
     memory_spans_total: 0,
   });
+});
+
+/** Resolves to what is verified of layer 0, when `isEnough` of it is. */
+async function verifiedOf(
+  content: Content,
+  isEnough: (verified: readonly number[]) => boolean,
+): Promise<readonly number[]> {
+  let bytes: Uint8Array | undefined;
+  const stop = content.watchFiles((_, handle) => {
+    bytes = handle && loadNative().cacheVerified(handle);
+  });
+  await vi.waitFor(() => expect(bytes && isEnough([...bytes])).toBe(true), { timeout: 10_000 });
+  stop();
+  return [...bytes!];
+}
+
+test("what is foretold and on disk is verified before it is read", async () => {
+  const archive = await scanLayers([gzipBlob(sampleBytes(megabyte))]);
+  const cacheDir = await filledCache(archive);
+  const { content, source } = await open(archive, { cacheDir });
+  await content.prefetch([3, 1], new AbortController().signal);
+  const verified = await verifiedOf(content, (spans) => spans[3] === 1 && spans[1] === 1);
+  expect(verified.filter((is) => is === 1)).toHaveLength(2);
+  expect(source.requests).toHaveLength(0);
+});
+
+test("what was used last is verified before it is read, and damage among it found by its reader", async () => {
+  const archive = await scanLayers([gzipBlob(sampleBytes(megabyte))]);
+  const cacheDir = await filledCache(archive);
+  const { uncompressedOffset } = archive.span(1);
+  const data = readFileSync(cacheFile(cacheDir, "data-"));
+  data[uncompressedOffset]! ^= 1;
+  writeFileSync(cacheFile(cacheDir, "data-"), data, { flag: "r+" });
+  const { content, source } = await open(archive, { cacheDir });
+  await content.verifyUsedLast(new AbortController().signal);
+  const verified = await verifiedOf(content, () => true);
+  expect(verified.flatMap((is, span) => (is === 1 ? [] : [span]))).toEqual([1]);
+  expect(content.counters.get("verification_failures_total")).toBe(0);
+  await expectWhole(content, archive);
+  expect(source.requests).toHaveLength(1);
+  expect(content.counters.get("verification_failures_total")).toBe(1);
+});
+
+test("of what was used last as much is taken as was said, the latest first", async () => {
+  const archive = await scanLayers([gzipBlob(sampleBytes(megabyte)), gzipBlob(sampleBytes(megabyte))]);
+  const [first, second] = archive.layers;
+  const used = [
+    { span: first!.spanFirst, usedSec: 10 },
+    { span: first!.spanFirst + 1, usedSec: 30 },
+    { span: first!.spanFirst + 2, usedSec: 0 },
+    { span: second!.spanFirst, usedSec: 30 },
+    { span: second!.spanFirst + 1, usedSec: 20 },
+  ];
+  const store = {
+    openLayer: async () => {},
+    usedSpans: (layer: ContentLayer) => used.filter(({ span }) => layerOfSpan(archive, span) === layer),
+  };
+  const verifier = new AheadVerifier(archive, store as unknown as SpanStore);
+  const latestFirst = [used[1], used[3], used[4], used[0], used[2]].map((use) => use!.span);
+  expect(await verifier.usedLast(megabyte * 2)).toEqual(latestFirst);
+  const bytes = latestFirst.slice(0, 3).reduce((sum, span) => sum + archive.span(span).uncompressedLength, 0);
+  expect(await verifier.usedLast(bytes)).toEqual(latestFirst.slice(0, 3));
+  expect(await verifier.usedLast(bytes - 1)).toEqual(latestFirst.slice(0, 2));
 });
 
 test("another image with the same layer, at another place, finds it on disk", async () => {

@@ -312,6 +312,38 @@ describe("a cache that is attached", () => {
     expect(await ask(10, 20)).toEqual(layer.subarray(10, 30));
   });
 
+  it("is verified before it is read where that was asked for, and no read waits then", async () => {
+    const session = await SocketSession.initialized(tree);
+    const { cache } = await openCache();
+    native.sessionAttach(session.handle, 0, cache);
+    const asked = Array.from({ length: 8 }, () => native.cacheVerifyAhead(cache, Uint32Array.of(3, 2, 1, 0)));
+    await Promise.all(asked);
+    expect([...native.cacheVerified(cache)]).toEqual([1, 1, 0, 0]);
+    expect([...native.cacheUsed(cache)]).toEqual([0, 0, 0, 0]);
+    const whole = await session.node("whole");
+    const { body } = await session.ask(opcodes.read, whole, readBody(900, 200));
+    expect(body).toEqual(layer.subarray(900, 1100));
+    expect(counters(session)).toMatchObject({ verifiedSpans: 0, cachedSpans: 2, waitedReads: 0 });
+    expect(() => native.cacheVerifyAhead(cache, Uint32Array.of(0, 4))).toThrow("spans of the layer");
+  });
+
+  it("is right while its spans are read and verified by many at once", async () => {
+    const session = await SocketSession.initialized(tree);
+    const whole = await session.node("whole");
+    for (let round = 0; round < 50; round++) {
+      const { cache } = await openCache();
+      native.sessionAttach(session.handle, 0, cache);
+      const ahead = [0, 1, 2].map(() => native.cacheVerifyAhead(cache, Uint32Array.of(0, 1)));
+      const reads = [0, 1, 2].map(() => read(session, whole, 0, 2000));
+      for (const _ of reads)
+        expect(await session.next()).toMatchObject({ error: 0, body: layer.subarray(0, 2000) });
+      await Promise.all(ahead);
+      expect([...native.cacheVerified(cache)]).toEqual([1, 1, 0, 0]);
+      native.cacheClose(cache);
+    }
+    expect(session.events).toEqual([]);
+  });
+
   it("is not believed: damaged and absent spans are wanted, and the reader gets what lands", async () => {
     const session = await SocketSession.initialized(tree);
     const { cache } = await openCache();
