@@ -4,6 +4,7 @@ const { setFlagsFromString } = require("node:v8");
 
 module.exports = {
   Agent: require("undici/lib/dispatcher/agent.js"),
+  buildConnector: require("undici/lib/core/connect.js"),
   Client: require("undici/lib/dispatcher/client.js"),
   Pool: require("undici/lib/dispatcher/pool.js"),
   get EnvHttpProxyAgent() {

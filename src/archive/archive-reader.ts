@@ -9,6 +9,7 @@
 import { type BigIntStats, constants, readSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { invariant, SkimError, systemErrorCode } from "../base/errors.js";
+import { decodeAccounts } from "./accounts.js";
 import type { Archive, TreeProof } from "./archive.js";
 import { decodeIdentity, decodeImage } from "./identity.js";
 import { checkLayers } from "./layer-rules.js";
@@ -115,12 +116,13 @@ function checkedArchive(
   const totals = proof?.totals ?? checkTree(sections, layers, refuse);
   const treeProof = file === undefined ? undefined : { file, totals };
   const startSpans = checkStartSpans(sections, restartOf.length, refuse);
+  const accounts = decodeAccounts(sections, refuse);
   const listed = table.entries.flatMap(({ name, length, crc }) =>
     name ? [{ name, bytes: length, records: length / recordBytes[name], crc }] : [],
   );
   return new LoadedArchive(
     {
-      ...{ identity, manifest, config, layers, restartOf, totals, treeProof, startSpans },
+      ...{ identity, manifest, config, layers, restartOf, totals, treeProof, startSpans, accounts },
       ...{ sections: listed, archiveBytes },
     },
     sections,

@@ -13,6 +13,7 @@ import type { Platform } from "../image/platform.js";
 import type { LayerIndex } from "../layer/layer-index.js";
 import { Compression } from "../native/binding.js";
 import type { ImageTree } from "../tree/image-tree.js";
+import { accountsBytesMax, encodeAccounts, type ImageAccounts } from "./accounts.js";
 import { BytePool, requireSectionBytes } from "./byte-pool.js";
 import { decodeIdentity, decodeImage, encodeIdentity, keptWarnings } from "./identity.js";
 import {
@@ -96,6 +97,12 @@ export function withStartSpans(archive: EncodedArchive, spans: readonly number[]
     view.setUint32(i * recordBytes.startSpans, span, true);
   });
   return { ...archive, startSpans: [bytes] };
+}
+
+/** The archive with what says who its containers run as; without it where that is more than the section may have. */
+export function withAccounts(archive: EncodedArchive, accounts: ImageAccounts): EncodedArchive {
+  const bytes = encodeAccounts(accounts);
+  return bytes.length > accountsBytesMax ? archive : { ...archive, accounts: [bytes] };
 }
 
 /** The bytes of an archive, in pieces; most are the sections' own. Throws LIMIT_EXCEEDED. */

@@ -13,6 +13,7 @@ import type { Platform } from "../image/platform.js";
 import type { Xattr } from "../layer/layer-index.js";
 import type { CompressionName } from "../native/binding.js";
 import type { NodeType } from "../tree/image-tree.js";
+import type { ImageAccounts } from "./accounts.js";
 
 export interface Archive {
   readonly identity: ArchiveIdentity;
@@ -40,6 +41,8 @@ export interface Archive {
    * be changed.
    */
   readonly startSpans: Uint32Array | undefined;
+  /** Undefined where the archive does not say: its files do. */
+  readonly accounts: ImageAccounts | undefined;
 
   inode(ino: number): InodeRecord;
 

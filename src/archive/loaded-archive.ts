@@ -10,6 +10,7 @@ import { invariant } from "../base/errors.js";
 import type { ImageConfig } from "../image/config.js";
 import type { Manifest } from "../image/manifest.js";
 import type { Xattr } from "../layer/layer-index.js";
+import type { ImageAccounts } from "./accounts.js";
 import type {
   Archive,
   ArchiveDirent,
@@ -49,6 +50,7 @@ export interface CheckedFacts {
   readonly sections: readonly ArchiveSection[];
   readonly archiveBytes: number;
   readonly startSpans: Uint32Array | undefined;
+  readonly accounts: ImageAccounts | undefined;
 }
 
 export class LoadedArchive implements Archive {
@@ -66,6 +68,7 @@ export class LoadedArchive implements Archive {
   readonly sections: readonly ArchiveSection[];
   readonly archiveBytes: number;
   readonly startSpans: Uint32Array | undefined;
+  readonly accounts: ImageAccounts | undefined;
   readonly #inodes: DataView;
   readonly #dirents: DataView;
   readonly #names: Buffer;
@@ -93,6 +96,7 @@ export class LoadedArchive implements Archive {
     this.sections = facts.sections;
     this.archiveBytes = facts.archiveBytes;
     this.startSpans = facts.startSpans;
+    this.accounts = facts.accounts;
     this.#inodes = loaded.inodes.view;
     this.#dirents = loaded.dirents.view;
     this.#names = loaded.names.bytes;

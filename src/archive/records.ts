@@ -23,6 +23,7 @@ export const sectionTypes = {
   xattrs: 11,
   xattrValues: 12,
   startSpans: 64,
+  accounts: 65,
 } as const;
 export type SectionName = keyof typeof sectionTypes;
 export const sectionNames = Object.keys(sectionTypes) as SectionName[];
@@ -49,6 +50,7 @@ export const recordBytes: Readonly<Record<SectionName, number>> = {
   xattrs: 16,
   xattrValues: 1,
   startSpans: 4,
+  accounts: 1,
 };
 
 const twoTo32 = 0x1_0000_0000;

@@ -20,7 +20,7 @@ export type LoadedSections = Readonly<
   Readonly<Partial<Record<OptionalSection, SectionBytes>>>;
 
 /** Of those that archives need not have. */
-type OptionalSection = "startSpans";
+type OptionalSection = "startSpans" | "accounts";
 
 /** The windows section, wherever it is. */
 export interface WindowSource {

@@ -12,14 +12,14 @@
  * disk, go through the pool, and so do digests.
  */
 import { webcrypto } from "node:crypto";
-import { readSync } from "node:fs";
+import { existsSync, readSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { describeError, invariant, systemErrorCode } from "../base/errors.js";
 import type { Logger } from "../base/logger.js";
 import { SingleFlight } from "../base/single-flight.js";
 import type { CacheHandle, NativeBinding } from "../native/binding.js";
 import { type CachedLayer, spanRecordsOf, spanTableOf } from "./cached-layer.js";
-import { type LayerFileLayout, type LayerFiles, openLayerFiles } from "./layer-files.js";
+import { type LayerFileLayout, type LayerFiles, layerDirectory, openLayerFiles } from "./layer-files.js";
 import { SpanState, stateAt } from "./presence-map.js";
 import { type Clock, readSpanUses, type SpanUse, writeUse } from "./use-times.js";
 
@@ -109,6 +109,11 @@ export class LayerCache {
         this.#openAgainAtMs = this.#report(error, "its files cannot be opened");
       }
     });
+  }
+
+  /** True where this host has nothing of the layer, as far as a look at the directory tells. Needs no files to be open. */
+  get isUnknown(): boolean {
+    return !this.#open && !existsSync(layerDirectory(this.#cacheDir, this.#layer.digest));
   }
 
   /** True where a write has a chance: the disk has not failed lately. */

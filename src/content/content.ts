@@ -35,7 +35,7 @@ import { type VerifyOptions, type VerifyReport, verifySpans } from "./verify-spa
 export interface ContentOptions {
   readonly archive: ContentArchive;
   /** Not closed by content: it may serve others. */
-  readonly source: Pick<ImageSource, "readBlob">;
+  readonly source: Pick<ImageSource, "readBlob" | "connectAhead">;
   /** Undefined: nothing is kept on disk. Not closed by content, but what content has opened of it. */
   readonly cache: SpanCache | undefined;
   readonly native: DecoderCalls;
@@ -155,6 +155,7 @@ class ImageContent implements Content {
     this.#ahead = new SpansAhead({
       ...{ archive, store, fetcher, traffic, counters, logger, memoryCacheBytes },
       readAhead: options.readAhead ?? true,
+      connectAhead: () => source.connectAhead?.(),
     });
   }
 

@@ -62,6 +62,11 @@ export class SpanStore {
     await this.#cacheOf(layer)?.open();
   }
 
+  /** True where nothing of the layer is on disk, without looking further. */
+  isUnknown(layer: ContentLayer): boolean {
+    return this.#cacheOf(layer)?.isUnknown ?? true;
+  }
+
   /** Lets go of the layer's files on disk where somebody has deleted them. */
   releaseStale(layer: ContentLayer): void {
     this.#cacheOf(layer)?.releaseStale();

@@ -48,6 +48,8 @@ export interface SpansAheadOptions {
   readonly logger: Logger;
   readonly memoryCacheBytes: number;
   readonly readAhead: boolean;
+  /** What is to be done as soon as it is known that something will be fetched. */
+  connectAhead(): void;
 }
 
 export class SpansAhead {
@@ -101,6 +103,9 @@ export class SpansAhead {
   }
 
   async foretell(spans: readonly number[], signal: AbortSignal): Promise<PrefetchReport> {
+    const { archive, store, connectAhead } = this.#options;
+    // Before the files are opened, and made: the connections open meanwhile.
+    if (spans.length > 0 && store.isUnknown(layerOfSpan(archive, spans[0]!))) connectAhead();
     const taken = (await this.#isKept(spans)) ? spans : this.#fittingInMemory(spans);
     for (const span of taken) this.#foretold[span] = 1;
     const report = await this.#prefetch(taken, signal);

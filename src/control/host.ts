@@ -183,12 +183,12 @@ async function holdRootfs(
   const { runDir } = resolveSettings(options.settings);
   const records = new MountRecords(runDir);
   const marks = beginMarks(options);
-  return await withImage(options.image, { ...options, marks }, async (opened, confirm) => {
+  return await withImage(options.image, { ...options, marks }, async (opened, meaning) => {
     const { kind, upper, tmpfsUpper, merged, ownDirectories } = options;
     const dirs = [...(options.dirs ?? []), ...(plan?.directories(opened.archive) ?? [])];
-    if (isSeenBefore(options)) await confirm();
+    if (isSeenBefore(options)) await meaning.confirm();
     marks.set("launched");
-    const mounted = await client.createRootfs({
+    const creating = client.createRootfs({
       ...requestFor(opened, options),
       id: options.id,
       dirs: [...dirs],
@@ -199,6 +199,9 @@ async function holdRootfs(
       ...(ownDirectories ? { ownDirectories: [...ownDirectories] } : {}),
       ...(isOwned ? { owner: identifyProcess(process.pid) } : {}),
     });
+    // The request leaves when the socket is connected, with the next turn of the event loop.
+    setImmediate(() => meaning.ask());
+    const mounted = await creating;
     marks.set("overlaid");
     const undo = async (how: UmountRootfsOptions) => {
       const { force = false, keepUpper = false } = how;
@@ -214,7 +217,7 @@ async function holdRootfs(
     };
     try {
       await plan?.prepare({ archive: opened.archive, lower: mounted.lower });
-      await confirm();
+      await meaning.confirm();
       const record = await records.find(options.id);
       if (!record) throw new SkimError("LOCAL_IO", `somebody else has removed rootfs ${options.id}`);
       const { id, lower, upper: upperDirectory, work, merged: mergedDirectory } = mounted;

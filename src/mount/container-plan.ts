@@ -1,4 +1,5 @@
 /** What a container of an image will be: which directories its rootfs needs, and its config.json once the rootfs is there. */
+import type { ImageAccounts } from "../archive/accounts.js";
 import type { Archive } from "../archive/archive.js";
 import { invariant, SkimError } from "../base/errors.js";
 import { readHostFacts } from "../runtime/host-facts.js";
@@ -79,8 +80,9 @@ export function planContainer(options: ContainerOptions): ContainerPlan {
   };
 }
 
-/** Side by side: each may be a fetch. */
-export async function readAccounts(archive: Archive, lower: string) {
+/** From the archive, or where that does not say from the mounted image: side by side, for each may be a fetch. */
+export async function readAccounts(archive: Archive, lower: string): Promise<ImageAccounts> {
+  if (archive.accounts) return archive.accounts;
   const [passwd, group] = await Promise.all([
     readImageFile(archive, lower, "/etc/passwd"),
     readImageFile(archive, lower, "/etc/group"),

@@ -46,7 +46,7 @@ export async function readImageFile(
 }
 
 /** Undefined for all that is no regular file: missing, a loop of symlinks, a directory. */
-function findFile(archive: Archive, path: string): ResolvedPath | undefined {
+export function findFile(archive: Archive, path: string): ResolvedPath | undefined {
   try {
     const found = new ImageFilesystem({ archive, content: undefined }).realPath(byteStringFromText(path));
     return archive.inode(found.ino).type === "file" ? found : undefined;

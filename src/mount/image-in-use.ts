@@ -15,42 +15,54 @@ import {
 } from "./image-or-archive.js";
 import { lastMeaning } from "./known-names.js";
 
+/** Whether the registry means by a name what it meant last. */
+export interface Meaning {
+  /** Asks it, where that was not done yet. Loading what speaks to registries keeps this process busy for 15 ms: not before a server has been told what to serve. */
+  ask(): void;
+  /** Resolves when it does. Throws what openImageOrArchive does. */
+  confirm(): Promise<void>;
+}
+
+const known: Meaning = { ask() {}, async confirm() {} };
+
 /**
  * Makes something of what `name` means, which is open meanwhile. `make` is called once more where the name turns out to mean another image, and leaves nothing when it
- * fails. It awaits `confirm` before anybody can use what it has made: that throws what openImageOrArchive does.
+ * fails. It awaits `confirm` before anybody can use what it has made.
  */
 export async function withImage<T>(
   name: string,
   options: OpenImageOptions,
-  make: (image: OpenedImage, confirm: () => Promise<void>) => Promise<T>,
+  make: (image: OpenedImage, meaning: Meaning) => Promise<T>,
 ): Promise<T> {
   options.marks?.set("searching");
   const likely = await openLikely(name, options);
-  if (!likely) {
-    const image = await openImageOrArchive(name, options);
-    return await make(image, async () => {}).finally(() => image.archive.close());
-  }
+  const makeOf = (image: OpenedImage) => make(image, known).finally(() => image.archive.close());
+  if (!likely) return await makeOf(await openImageOrArchive(name, options));
   const { marks, signal, ...rest } = options;
   marks?.set("opened");
   const given = new AbortController();
-  const asked = openImageOrArchive(name, {
-    ...rest,
-    likely,
-    signal: signal ? AbortSignal.any([signal, given.signal]) : given.signal,
-  });
-  asked.catch(() => {});
+  let asked: Promise<OpenedImage> | undefined;
+  const ask = () => {
+    asked ??= openImageOrArchive(name, {
+      ...rest,
+      likely,
+      signal: signal ? AbortSignal.any([signal, given.signal]) : given.signal,
+    });
+    asked.catch(() => {});
+    return asked;
+  };
   const confirm = async () => {
-    const image = await asked;
+    const image = await ask();
     marks?.set("resolved");
     if (image !== likely) throw new SkimError("CANCELLED", `${name} does not mean ${likely.source} any more`);
   };
   try {
     try {
-      return await make(likely, confirm);
+      return await make(likely, { ask, confirm });
     } catch (error) {
-      const image = await asked;
+      const image = await ask();
       if (image === likely) throw error;
-      return await make(image, async () => {}).finally(() => image.archive.close());
+      return await makeOf(image);
     }
   } finally {
     given.abort();

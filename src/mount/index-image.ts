@@ -10,6 +10,7 @@ import {
   type ArchiveContents,
   archivePieces,
   encodeArchive,
+  withAccounts,
   withStartSpans,
   writeArchive,
 } from "../archive/archive-writer.js";
@@ -33,7 +34,7 @@ import { mergeLayers } from "../tree/merge-layers.js";
 import { noteChecked, storedArchiveFile } from "./archive-store.js";
 import { configOf } from "./image-config.js";
 import { noteMeaning } from "./known-names.js";
-import { startSetOf } from "./start-set.js";
+import { startFactsOf } from "./start-facts.js";
 
 export interface IndexImageOptions {
   /** Name of an image, as on the command line. */
@@ -162,13 +163,14 @@ async function archiveOfLayers(
   };
   const encoded = encodeArchive(contents);
   const archive = decodeArchive(Buffer.concat(archivePieces(encoded)), "that is being made");
-  const start = await startSetOf(archive, { source, config, settings, logger, signal });
+  const { set, accounts } = await startFactsOf(archive, { source, config, settings, logger, signal });
+  const withSet = withStartSpans(encoded, set.spans);
   const { archiveBytes, fileIdentity } = await writeArchive(
     output,
-    withStartSpans(encoded, start.spans),
+    accounts ? withAccounts(withSet, accounts) : withSet,
     pickDefined({ signal }),
   );
-  // A start set changes nothing in the tree.
+  // Neither changes anything in the tree.
   await noteChecked({ file: fileIdentity, totals: archive.totals }, settings.cacheDir);
   const durationMs = Math.round(performance.now() - started);
   logger.info({ reference: contents.reference, archive: output, archiveBytes, durationMs }, "image indexed");
@@ -181,8 +183,8 @@ async function archiveOfLayers(
     compressedBytes: layers.reduce((sum, layer) => sum + layer.compressedBytes, 0),
     uncompressedBytes: layers.reduce((sum, layer) => sum + layer.uncompressedBytes, 0),
     archiveBytes,
-    startSpans: start.spans.length,
-    startBytes: start.compressedBytes,
+    startSpans: set.spans.length,
+    startBytes: set.compressedBytes,
     durationMs,
     warnings,
   };

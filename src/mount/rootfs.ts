@@ -95,23 +95,25 @@ export async function holdRootfs(options: MountRootfsOptions, plan?: RootfsPlan)
   const marks = beginMarks(options);
   const settings = resolveSettings(options.settings);
   const records = new MountRecords(settings.runDir);
-  return await withImage(options.image, { ...options, marks }, async (opened, confirm) => {
+  return await withImage(options.image, { ...options, marks }, async (opened, meaning) => {
     const record = planRootfs(options, opened, settings);
     await sweepAbandoned(records, options.logger ?? silentLogger);
     await records.create(record);
     try {
       await mkdir(record.lower, { recursive: true, mode: 0o700 });
       marks.set("launched");
-      const server = await launchServer({
+      const launching = launchServer({
         ...serverOptions(record, opened, options, settings),
         undoArguments: ["rootfs", "umount", record.id, "--force"],
         ...(options.signal ? { signal: options.signal } : {}),
       });
+      meaning.ask();
+      const server = await launching;
       marks.set("ready");
       record.server = server.identity;
       await records.update(record);
       await plan?.prepare({ archive: opened.archive, lower: record.lower });
-      if (isSeenBefore(options)) await confirm();
+      if (isSeenBefore(options)) await meaning.confirm();
       const overlay = await stackRootfs(record, opened.archive, loadNative(), {
         ...options,
         dirs: [...(options.dirs ?? []), ...(plan?.directories(opened.archive) ?? [])],
@@ -119,7 +121,7 @@ export async function holdRootfs(options: MountRootfsOptions, plan?: RootfsPlan)
       marks.set("overlaid");
       record.overlay = overlay;
       await records.update(record);
-      await confirm();
+      await meaning.confirm();
       const { lower, upper, work, merged } = overlay;
       return {
         ...{ id: record.id, lower, upper, work, merged, record },

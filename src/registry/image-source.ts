@@ -16,6 +16,9 @@ export interface ImageSource {
    */
   resolve(options?: ResolveOptions): Promise<ResolvedImage>;
 
+  /** Blobs will be read, and it is not known yet which: opens connections for that. Never throws. A source without it has none. */
+  connectAhead?(): void;
+
   /**
    * Streams bytes of a blob, in order and in pieces of the source's choosing; exactly `range` (default: all `blob.size` bytes), or it
    * throws. Attempts that fail are repeated, five in a row at most, or for an outage until `deadlineMs`; a body that breaks off goes on where

@@ -29,6 +29,9 @@ import { checkDigest, type FetchedManifest, type ManifestStore, resolveImage } f
 import { Attempts, defaultRetryPolicy, type RetryPolicy, retrying } from "./retry.js";
 import { Transport } from "./transport.js";
 
+/** For the first requests of a start, which go out side by side. */
+const connectionsAhead = 6;
+
 /**
  * One repository of a registry as an ImageSource: the distribution spec's pull side. The parts, from the outside in: `resolve-image` and
  * `blob-stream` say what is wanted, `retry` repeats attempts, `registry-client` makes one (authorization, redirects), `transport` sends.
@@ -50,6 +53,7 @@ export class RegistrySource implements ImageSource {
   readonly #policy: RetryPolicy;
   readonly #logger: Logger;
   readonly #closing = new AbortController();
+  readonly #firstOrigin: URL;
 
   constructor(reference: RegistryReference, options: RegistrySourceOptions) {
     this.reference = reference;
@@ -73,6 +77,7 @@ export class RegistrySource implements ImageSource {
     const named = mirrors[registry.toLowerCase()] ?? [];
     const endpoints = named.map((mirror) => mirrorEndpoint(mirror, reference, insecureRegistries));
     const origin = { registry, repository, origin: registryOrigin(registry, insecureRegistries) };
+    this.#firstOrigin = new URL((endpoints[0] ?? origin).origin);
     this.#routes = new RegistryRoutes({
       origin: clientOf(origin),
       mirrors: endpoints.map((endpoint) => ({ name: endpoint.registry, client: clientOf(endpoint) })),
@@ -104,6 +109,10 @@ export class RegistrySource implements ImageSource {
     } finally {
       scope.end();
     }
+  }
+
+  connectAhead(): void {
+    this.#transport.connectAhead(this.#firstOrigin, connectionsAhead);
   }
 
   readBlob(blob: BlobId, options: ReadBlobOptions = {}): AsyncIterable<Uint8Array> {

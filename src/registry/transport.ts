@@ -6,6 +6,7 @@ import { redact } from "../base/redact.js";
 import { isLoopback } from "./endpoint.js";
 import { type AnswerHead, Exchange } from "./exchange.js";
 import { TransientFailure } from "./retry.js";
+import { SocketsAhead } from "./sockets-ahead.js";
 import { mendPausedParser } from "./undici-parser.js";
 
 /**
@@ -46,11 +47,24 @@ export class Transport {
   readonly counters = { requests: 0, bytes: 0 };
   readonly #attemptTimeoutMs: number;
   readonly #logger: Logger;
+  readonly #ahead: SocketsAhead;
   #pools: Promise<ConnectionPools> | undefined;
+  /** Once undici is there it opens connections itself. */
+  #hasPools = false;
+  /** Requests that wait for it. */
+  #early = 0;
 
   constructor(options: { attemptTimeoutMs: number; logger: Logger }) {
     this.#attemptTimeoutMs = options.attemptTimeoutMs;
+    this.#ahead = new SocketsAhead(options.attemptTimeoutMs);
     this.#logger = options.logger;
+  }
+
+  /** Requests to `origin` are about to come: opens `connections` for the first of them, and gets ready. Does nothing once a request was sent. */
+  connectAhead(origin: URL, connections: number): void {
+    if (this.#hasPools || (!isLoopback(origin.hostname) && proxyIsConfigured(process.env))) return;
+    this.#ahead.ensure(origin, connections);
+    this.#openPools().catch(() => {});
   }
 
   /**
@@ -62,6 +76,7 @@ export class Transport {
     if (signal.aborted) throw signal.reason;
     this.counters.requests++;
     const startedAt = performance.now();
+    if (!this.#hasPools) this.connectAhead(new URL(url.origin), ++this.#early);
     const { direct, outside } = await this.#openPools();
     const dispatcher = isLoopback(url.hostname) ? direct : outside;
     const exchange = new Exchange(signal);
@@ -162,6 +177,7 @@ export class Transport {
 
   /** Ends every connection; requests under way fail. */
   async close(): Promise<void> {
+    this.#ahead.close();
     const pools = await this.#pools;
     await pools?.direct.destroy();
     if (pools?.outside !== pools?.direct) await pools?.outside.destroy();
@@ -169,10 +185,16 @@ export class Transport {
 
   /** A failure (a file of undici that cannot be read just now) is not remembered. */
   #openPools(): Promise<ConnectionPools> {
-    this.#pools ??= openPools(this.#attemptTimeoutMs).catch((error: unknown) => {
-      this.#pools = undefined;
-      throw error;
-    });
+    this.#pools ??= openPools(this.#attemptTimeoutMs, this.#ahead).then(
+      (pools) => {
+        this.#hasPools = true;
+        return pools;
+      },
+      (error: unknown) => {
+        this.#pools = undefined;
+        throw error;
+      },
+    );
     return this.#pools;
   }
 
@@ -229,7 +251,7 @@ interface ConnectionPools {
 }
 
 /** undici is loaded with the first request: it takes longer to load than all the rest, and a warm start never needs it. */
-async function openPools(attemptTimeoutMs: number): Promise<ConnectionPools> {
+async function openPools(attemptTimeoutMs: number, ahead: SocketsAhead): Promise<ConnectionPools> {
   const undici = await import("undici");
   await mendPausedParser(undici);
   const agentOptions = {
@@ -241,7 +263,8 @@ async function openPools(attemptTimeoutMs: number): Promise<ConnectionPools> {
     bodyTimeout: attemptTimeoutMs,
     keepAliveTimeout: keepAliveMs,
   };
-  const direct = new undici.Agent(agentOptions);
+  const connect = ahead.before(undici.buildConnector(agentOptions.connect));
+  const direct = new undici.Agent({ ...agentOptions, connect });
   if (!proxyIsConfigured(process.env)) return { direct, outside: direct };
   const outside = new undici.EnvHttpProxyAgent({
     ...agentOptions,

@@ -28,17 +28,17 @@ describe("other versions", () => {
   });
 
   it("a section that must be known and is not asks for an upgrade; one that may be ignored is", () => {
-    const extra = { type: 65, recordBytes: 1, bytes: Buffer.from("profile") };
+    const extra = { type: 66, recordBytes: 1, bytes: Buffer.from("profile") };
     const optional = joined([...rawSections(good), { ...extra, flags: 0 }]);
     const archive = decodeArchive(optional, "optional");
     expect(walkArchive(archive)).toHaveLength(15);
     expect(archive.sections.map(({ name }) => name)).toEqual(sectionLabels);
     optional[optional.length - 64]! ^= 1;
-    expectDamaged(optional, /type 65: the section's CRC is wrong/);
+    expectDamaged(optional, /type 66: the section's CRC is wrong/);
     const required = joined([...rawSections(good), { ...extra, flags: 1 }]);
     expect(refusalOfBytes(required)).toMatchObject({
       code: "ARCHIVE_VERSION",
-      message: expect.stringMatching(/type 65.*upgrade skim/),
+      message: expect.stringMatching(/type 66.*upgrade skim/),
     });
   });
 });
@@ -117,7 +117,7 @@ const table: Mutation[] = [
   [
     "an unknown section without a record size",
     /record 13: length 1 is no multiple of the record size 0/,
-    (a) => joined([...rawSections(a), { type: 65, flags: 0, recordBytes: 0, bytes: Buffer.alloc(1) }]),
+    (a) => joined([...rawSections(a), { type: 66, flags: 0, recordBytes: 0, bytes: Buffer.alloc(1) }]),
   ],
 ];
 

@@ -49,6 +49,23 @@ test("what is prefetched is read without another request, and counted", async ()
   expect(content.counters.snapshot()).toMatchObject({ prefetched_spans_total: 4, touched_spans_total: 4 });
 });
 
+test("the source is told at once of a prefetch of a layer that this host knows nothing of, and of no other", async () => {
+  const archive = await scanLayers([gzipBlob(sampleBytes(megabyte))]);
+  const first = await open(archive, { cacheDir });
+  const prefetch = first.content.prefetch([1], never);
+  expect(first.source.connectedAhead).toBe(1);
+  await prefetch;
+  await first.content.prefetch([2], never);
+  await first.content.close();
+  const second = await open(archive, { cacheDir });
+  await second.content.prefetch([], never);
+  await second.content.prefetch([1, 2, 3], never);
+  expect(first.source.connectedAhead + second.source.connectedAhead).toBe(1);
+  const alone = await open(archive, {});
+  await alone.content.prefetch([1], never);
+  expect(alone.source.connectedAhead).toBe(1);
+});
+
 test("a second prefetch of the same spans asks for nothing, while the first runs and after it", async () => {
   const { source, content } = await open([gzipBlob(sampleBytes(megabyte))], { cacheDir });
   const gate = new Gate();

@@ -19,8 +19,10 @@ export interface SourceRequest {
 }
 
 /** Serves ranges of blobs from memory, in small pieces, with faults that a test sets; notes every request. */
-export class MemorySource implements Pick<ImageSource, "readBlob"> {
+export class MemorySource implements Pick<ImageSource, "readBlob" | "connectAhead"> {
   readonly requests: SourceRequest[] = [];
+  /** How often it was told that something will be read. */
+  connectedAhead = 0;
   /** Iterations that have begun and not ended. */
   open = 0;
   faults: SourceFaults = {};
@@ -30,6 +32,10 @@ export class MemorySource implements Pick<ImageSource, "readBlob"> {
   constructor(blobs: ReadonlyMap<Digest, Buffer>, pieceBytes = 16 * 1024) {
     this.#blobs = blobs;
     this.#pieceBytes = pieceBytes;
+  }
+
+  connectAhead(): void {
+    this.connectedAhead++;
   }
 
   async *readBlob(blob: BlobId, options: ReadBlobOptions = {}): AsyncIterable<Uint8Array> {

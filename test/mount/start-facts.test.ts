@@ -1,9 +1,11 @@
-import { readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
+import { accountsBytesMax } from "../../src/archive/accounts.js";
 import { openArchive } from "../../src/archive/archive-reader.js";
 import { byteStringFromText } from "../../src/base/byte-string.js";
 import { digestHex } from "../../src/image/digest.js";
+import { readAccounts } from "../../src/mount/container-plan.js";
 import { indexImage } from "../../src/mount/index-image.js";
 import { library, program } from "../program/elf-builder.js";
 import { writeTestImage } from "../support/oci-layout.js";
@@ -91,5 +93,36 @@ describe("the start set of an image that is indexed", () => {
     await writeFile(file, "what was there");
     await expect(index("image.skim", "cache")).rejects.toMatchObject({ code: "NOT_FOUND" });
     expect(await readFile(file, "utf8")).toBe("what was there");
+  });
+});
+
+describe("the accounts of an image that is indexed", () => {
+  const passwd = "root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n";
+
+  async function indexed(entries: Parameters<typeof buildTar>[0]) {
+    await rm(layout, { recursive: true });
+    await writeTestImage(layout, [{ tar: buildTar(entries) }], { config: { Cmd: ["tool"] } });
+    return await openArchive((await index("image.skim", "cache")).archive);
+  }
+
+  it("are in its archive, symlinks within the image followed, and nothing else is read for them", async () => {
+    const archive = await indexed([
+      { path: "etc/passwd", link: "/usr/lib/passwd" },
+      { path: "usr/lib/passwd", content: passwd },
+    ]);
+    expect(archive.accounts).toEqual({ passwd });
+    expect(await readAccounts(archive, "/nowhere")).toEqual({ passwd });
+    await archive.close();
+  });
+
+  it("are read from the mounted image where they are too long for an archive, or the archive is from before", async () => {
+    const long = passwd + "x".repeat(accountsBytesMax);
+    const archive = await indexed([{ path: "etc/passwd", content: long }]);
+    expect(archive.accounts).toBeUndefined();
+    const lower = path.join(dir, "lower");
+    await mkdir(path.join(lower, "etc"), { recursive: true });
+    await writeFile(path.join(lower, "etc/passwd"), long);
+    expect(await readAccounts(archive, lower)).toEqual({ passwd: long, group: undefined });
+    await archive.close();
   });
 });
