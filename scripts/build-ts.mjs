@@ -108,9 +108,11 @@ try {
   warmUp("skim", ["fs", "stat", "warm-up:/"]);
   const registry = await serve(image);
   try {
-    // The second one has a profile to go by.
-    for (const command of [["profile", "record"], ["run"]])
+    // The second one has a profile to go by, and nothing in the cache.
+    for (const command of [["profile", "record"], ["run"]]) {
       warmUp("skim", [...command, `${registry.host}/warm-up:latest`, "--no-tty"]);
+      rmSync(path.join(warmUpEnvironment().SKIM_CACHE_DIR, "layers"), { recursive: true, force: true });
+    }
     await warmUpDaemon(`${registry.host}/warm-up:latest`);
   } finally {
     await registry.close();
