@@ -130,7 +130,7 @@ void Decoder::openStream() {
       if (span.restart == Restart::block)
         stream_ = std::make_unique<GzipStream>(span.startBit, windowOf(span));
       else
-        stream_ = std::make_unique<GzipStream>(GzipStream::Checksums::skip);
+        stream_ = std::make_unique<GzipStream>();
       break;
     case Compression::zstd:
       stream_ = std::make_unique<ZstdStream>();

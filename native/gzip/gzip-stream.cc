@@ -41,12 +41,11 @@ constexpr int betweenBlocks = 128;
 
 }  // namespace
 
-GzipStream::GzipStream(Checksums checksums) : inflater_(Inflater::gzipMember), state_(State::magic), checksums_(checksums) {}
+GzipStream::GzipStream() : inflater_(Inflater::gzipMember), state_(State::magic) {}
 
 GzipStream::GzipStream(unsigned startBit, Bytes window)
     : inflater_(Inflater::rawDeflate),
       state_(startBit == 0 ? State::inflate : State::prime),
-      checksums_(Checksums::skip),
       raw_(true),
       startBit_(startBit) {
   if (!window.empty() &&
@@ -83,7 +82,7 @@ Step GzipStream::takeMagic(uint8_t byte) {
   magicTaken_ = 0;
   raw_ = false;
   inflater_.reset(Inflater::gzipMember);
-  if (checksums_ == Checksums::skip) inflateValidate(&inflater_.stream, 0);
+  inHeader_ = true;
   state_ = State::inflate;
   inflateSome(magicBytes, {});
   return {.consumed = 1};
@@ -107,11 +106,16 @@ Step GzipStream::inflateSome(Bytes input, std::span<uint8_t> room) {
   stream.avail_out = wanted;
   const int result = inflate(&stream, Z_BLOCK);
   Step step{.consumed = available - stream.avail_in, .produced = wanted - stream.avail_out};
+  noteLastBytes(input.first(step.consumed));
 
   switch (result) {
     case Z_OK:
     case Z_BUF_ERROR:  // nothing moved: it wants input or room
       if ((stream.data_type & (betweenBlocks | lastBlock)) == betweenBlocks) step.boundary = Boundary::block;
+      if (inHeader_ && step.boundary == Boundary::block) {
+        inHeader_ = false;
+        inflateValidate(&stream, 0);
+      }
       step.held = wanted == 0 && stream.avail_in > 0 && (stream.data_type & betweenBlocks) == 0;
       return step;
     case Z_STREAM_END:
@@ -143,6 +147,22 @@ Step GzipStream::skipTrailer(Bytes input) {
     step.boundary = Boundary::member;
   }
   return step;
+}
+
+void GzipStream::noteLastBytes(Bytes taken) {
+  const size_t kept = taken.size() < lastBytes_.size() ? lastBytes_.size() - taken.size() : 0;
+  const Bytes last = taken.last(lastBytes_.size() - kept);
+  std::copy(lastBytes_.end() - static_cast<ptrdiff_t>(kept), lastBytes_.end(), lastBytes_.begin());
+  std::copy(last.begin(), last.end(), lastBytes_.begin() + static_cast<ptrdiff_t>(kept));
+}
+
+GzipStream::Trailer GzipStream::trailer() const {
+  const auto numberAt = [this](size_t at) {
+    uint32_t number = 0;
+    for (size_t i = 4; i-- > 0;) number = number << 8 | lastBytes_[at + i];
+    return number;
+  };
+  return {.crc = numberAt(0), .length = numberAt(4)};
 }
 
 bool GzipStream::atEnd() const {

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "errors.h"
@@ -45,6 +46,9 @@ class Scanner {
 
  private:
   size_t inflateInto(std::span<uint8_t> output);
+  void hashUncompressed(Bytes made);
+  void checkMember();
+  std::optional<std::string> earlierFailure();
   void noteBlock();
   void noteMember();
   void noteFullSpan();
@@ -66,6 +70,8 @@ class Scanner {
   uint64_t memberOffset_ = 0;  // uncompressed bytes up to there
   Sha256 blobHash_;
   Sha256 uncompressedHash_;
+  uint32_t memberCrc_ = 0;  // the side thread's, as the hashes are
+  uint64_t memberStart_ = 0;  // uncompressed bytes of the members before
   std::optional<SpanLedger> ledger_;  // absent where no spans are noted
   SideThread side_;  // behind all that it works on
   std::optional<CodedError> failure_;  // what every call throws from now on

@@ -29,7 +29,6 @@ import { LayerStore } from "../layer/layer-store.js";
 import { loadNative } from "../native/load.js";
 import type { ImageSource, ResolvedImage } from "../registry/image-source.js";
 import { openImageSource } from "../registry/open-image-source.js";
-import type { ImageTree, TreeNode } from "../tree/image-tree.js";
 import { mergeLayers } from "../tree/merge-layers.js";
 import { noteChecked, storedArchiveFile } from "./archive-store.js";
 import { configOf } from "./image-config.js";
@@ -179,7 +178,7 @@ async function archiveOfLayers(
     manifestDigest: image.manifestDigest,
     platform: platformText(image.platform),
     layers: layers.length,
-    files: countInodes(tree),
+    files: archive.inodeCount,
     compressedBytes: layers.reduce((sum, layer) => sum + layer.compressedBytes, 0),
     uncompressedBytes: layers.reduce((sum, layer) => sum + layer.uncompressedBytes, 0),
     archiveBytes,
@@ -211,16 +210,4 @@ async function makeArchiveDirectory(file: string): Promise<void> {
       { cause },
     );
   });
-}
-
-function countInodes(tree: ImageTree): number {
-  const seen = new Set<TreeNode>();
-  const pending: TreeNode[] = [tree.root];
-  for (let node = pending.pop(); node; node = pending.pop()) {
-    if (seen.has(node)) continue;
-    seen.add(node);
-    // One by one: a directory may have more names than a call can have arguments.
-    for (const child of node.children?.values() ?? []) pending.push(child);
-  }
-  return seen.size;
 }

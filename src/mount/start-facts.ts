@@ -5,17 +5,34 @@
  */
 import { accountsBytesMax, type ImageAccounts } from "../archive/accounts.js";
 import type { Archive } from "../archive/archive.js";
+import { byteStringFromText } from "../base/byte-string.js";
 import type { Logger } from "../base/logger.js";
 import type { Settings } from "../base/settings.js";
 import { UndoStack } from "../base/undo-stack.js";
 import { SpanCache } from "../cache/span-cache.js";
 import { type Content, openContent } from "../content/content.js";
+import { ImageFilesystem } from "../filesystem/image-filesystem.js";
 import type { ImageConfig } from "../image/config.js";
 import { loadNative } from "../native/load.js";
-import { type StartSet, startSpans } from "../program/start-spans.js";
+import { findCommand } from "../program/find-command.js";
+import { type ImageFile, ProgramImage } from "../program/program-image.js";
+import { spansOfRange } from "../program/span-ranges.js";
+import { commandOf, type StartCommand, type StartSet, startSpans } from "../program/start-spans.js";
 import type { ImageSource } from "../registry/image-source.js";
 import { findFile } from "./image-file.js";
 import { startCommand } from "./start-command.js";
+
+const likelyPaths = [
+  "/etc/passwd",
+  "/etc/group",
+  "/etc/ld.so.cache",
+  "/lib64/ld-linux-x86-64.so.2",
+  "/lib/ld-linux-aarch64.so.1",
+  "/lib/ld-musl-x86_64.so.1",
+  "/lib/ld-musl-aarch64.so.1",
+];
+/** Where headers are, and the table of sections. */
+const endBytes = 4096;
 
 export interface StartFacts {
   readonly set: StartSet;
@@ -42,23 +59,38 @@ export async function startFactsOf(archive: Archive, options: StartFactsOptions)
     const content = openContent({ archive, source, cache, native: loadNative(), settings, logger });
     undo.defer(() => content.close());
     const command = startCommand(options.config);
-    const finding = startSpans({
-      archive,
-      content,
-      command,
-      reproducible: true,
-      ...(signal ? { signal } : {}),
-    });
-    const onFailure = (error: unknown) => {
+    // The search goes from one file to the next; these come beside it.
+    const willRead = (file: ImageFile) =>
+      void content.prefetch(spansOfEnds(archive, file), signal ?? new AbortController().signal);
+    for (const file of likelyFiles(archive, command)) willRead(file);
+    const finding = Promise.all([
+      startSpans({
+        ...{ archive, content, command, reproducible: true, willRead },
+        ...(signal ? { signal } : {}),
+      }),
+      accountsOf(archive, content, signal),
+    ]);
+    const [set, accounts] = await finding.catch((error: unknown) => {
       signal?.throwIfAborted();
       throw error;
-    };
-    const set = await finding.catch(onFailure);
-    // Last: most of it is in the cache by then, for it is in the set.
-    const accounts = await accountsOf(archive, content, signal).catch(onFailure);
+    });
     await undo.unwind();
     return { set, accounts };
   });
+}
+
+/** What the search comes to in nearly every image. */
+function likelyFiles(archive: Archive, command: StartCommand): ImageFile[] {
+  const image = new ProgramImage(new ImageFilesystem({ archive, content: undefined }));
+  const program = findCommand(image, byteStringFromText(command.args[0] ?? ""), commandOf(command)).file;
+  const files = likelyPaths.map((file) => image.find(byteStringFromText(file)).file);
+  return [program, ...files].filter((file) => file !== undefined);
+}
+
+function spansOfEnds(archive: Archive, { ino, bytes }: ImageFile): number[] {
+  const ends = [0, Math.max(0, bytes - endBytes)];
+  const ranges = ends.map((start) => ({ start, end: Math.min(start + endBytes, bytes) }));
+  return ranges.flatMap((range) => Array.from(spansOfRange(archive, ino, range), ({ span }) => span));
 }
 
 async function accountsOf(

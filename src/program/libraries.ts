@@ -166,7 +166,6 @@ class LibrarySearch {
 
   /** Begins to read what the object needs, as far as names tell which files that are: over a network all of them take as long as one. */
   #readAhead(by: LoadedObject): void {
-    if (!this.#image.readsAhead) return;
     for (const name of by.object.dynamic?.needed ?? []) {
       if (this.#isExhausted) return;
       if (this.#names.has(name)) continue;
@@ -175,7 +174,8 @@ class LibrarySearch {
         const file = this.#find(path);
         if (!file) continue;
         // Whoever comes to it in its turn gets the failure.
-        this.#image.elf(file).catch(() => {});
+        if (this.#image.readsAhead) this.#image.elf(file).catch(() => {});
+        else this.#image.willRead(file);
         break;
       }
     }

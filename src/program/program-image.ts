@@ -41,11 +41,19 @@ export class ProgramImage {
   /** Objects may be read before their turn: false where a limit is to meet the same ones every time. */
   readonly readsAhead: boolean;
 
+  /** Is told of files whose head and tables will be read, earlier than they are; what comes of that is its own affair. */
+  readonly willRead: (file: ImageFile) => void;
   /** `readsAhead`: default where there is no limit. */
   constructor(
     filesystem: ProgramFilesystem,
-    options: { mayRead?: MayRead; readsAhead?: boolean; signal?: AbortSignal } = {},
+    options: {
+      mayRead?: MayRead;
+      readsAhead?: boolean;
+      willRead?: (file: ImageFile) => void;
+      signal?: AbortSignal;
+    } = {},
   ) {
+    this.willRead = options.willRead ?? (() => {});
     this.#filesystem = filesystem;
     this.readsAhead = options.readsAhead ?? options.mayRead === undefined;
     this.#mayRead = options.mayRead ?? (() => true);

@@ -11,7 +11,7 @@ import { byteStringFromText } from "../base/byte-string.js";
 import type { FileContent } from "../filesystem/image-filesystem.js";
 import { ImageFilesystem } from "../filesystem/image-filesystem.js";
 import type { Command } from "./env-command.js";
-import { ProgramImage } from "./program-image.js";
+import { type ImageFile, ProgramImage } from "./program-image.js";
 import { ReadAllowance } from "./read-allowance.js";
 import { addRuntimeStart, libraryShares, programShares } from "./runtimes.js";
 import { spansOfRange } from "./span-ranges.js";
@@ -38,6 +38,8 @@ export interface StartSpansOptions {
    * Without it they are read side by side, for somebody who waits.
    */
   readonly reproducible: boolean;
+  /** See ProgramImage. */
+  readonly willRead?: (file: ImageFile) => void;
   readonly signal?: AbortSignal;
 }
 
@@ -61,10 +63,11 @@ export interface StartSet {
 
 /** Fetches what it needs to know through `content`. Rejects as `content` does, and with `signal.reason`. */
 export async function startSpans(options: StartSpansOptions): Promise<StartSet> {
-  const { archive, content, signal } = options;
+  const { archive, content, willRead, signal } = options;
   const allowance = options.reproducible ? new ReadAllowance(archive, readBytesMax) : undefined;
   const image = new ProgramImage(new ImageFilesystem({ archive, content }), {
     ...(allowance ? { mayRead: (ino, offset, length) => allowance.take(ino, offset, length) } : {}),
+    ...(willRead ? { willRead } : {}),
     ...(signal ? { signal } : {}),
   });
   return await findStartSet(archive, image, options.command);

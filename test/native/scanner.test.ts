@@ -106,6 +106,23 @@ describe("a damaged layer", () => {
     }
   });
 
+  it.each([
+    ["data", 8],
+    ["length", 4],
+  ])(
+    "is refused for the wrong %s check of the member that has it, whatever follows and however it comes",
+    async (what, fromEnd) => {
+      const members = [0, 1, 2].map((i) => zlib.gzipSync(data.subarray(i * 90_000, (i + 1) * 90_000)));
+      members[1]![members[1]!.length - fromEnd]! ^= 1;
+      // Inflating meets this one first, where it is ahead of the checksums.
+      members[2]![members[2]!.length >> 1]! ^= 0xff;
+      for (const pieceBytes of [1, 7, 65_536, 1 << 20]) {
+        const refused = expect(scan("gzip", Buffer.concat(members), { pieceBytes })).rejects;
+        await refused.toEqual(corrupt(new RegExp(`incorrect ${what} check`)));
+      }
+    },
+  );
+
   it("is refused for a wrong checksum of a gzip header", async () => {
     const blob = gzipMember(little, fixedHuffman(little), { headerCrc: true, name: Buffer.from("n") });
     blob[10]! ^= 1;
