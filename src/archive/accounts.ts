@@ -2,7 +2,6 @@
 import { describeError } from "../base/errors.js";
 import { JsonObject } from "../base/json-object.js";
 import type { Refuse } from "./refusal.js";
-import type { LoadedSections } from "./section-bytes.js";
 
 /** The text of /etc/passwd and /etc/group as a container of the image sees them; undefined where there is no such file. */
 export interface ImageAccounts {
@@ -18,10 +17,8 @@ export function encodeAccounts({ passwd, group }: ImageAccounts): Buffer {
   return Buffer.from(JSON.stringify({ passwd, group }));
 }
 
-/** Undefined where the archive has no such section. Only the one encoding is taken. Throws ARCHIVE_DAMAGED. */
-export function decodeAccounts({ accounts }: LoadedSections, refuse: Refuse): ImageAccounts | undefined {
-  if (!accounts) return undefined;
-  const { bytes } = accounts;
+/** What `encodeAccounts` made; no other encoding is taken. Throws ARCHIVE_DAMAGED. */
+export function decodeAccounts(bytes: Buffer, refuse: Refuse): ImageAccounts {
   if (bytes.length > accountsBytesMax)
     throw refuse("accounts", undefined, `${bytes.length} bytes are more than ${accountsBytesMax}`);
   let decoded: ImageAccounts;

@@ -116,7 +116,7 @@ function checkedArchive(
   const totals = proof?.totals ?? checkTree(sections, layers, refuse);
   const treeProof = file === undefined ? undefined : { file, totals };
   const startSpans = checkStartSpans(sections, restartOf.length, refuse);
-  const accounts = decodeAccounts(sections, refuse);
+  const accounts = sections.accounts && decodeAccounts(sections.accounts.bytes, refuse);
   const listed = table.entries.flatMap(({ name, length, crc }) =>
     name ? [{ name, bytes: length, records: length / recordBytes[name], crc }] : [],
   );

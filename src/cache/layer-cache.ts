@@ -199,7 +199,7 @@ export class LayerCache {
   async verifyAhead(spans: readonly number[]): Promise<void> {
     const open = this.#open;
     if (!open) return;
-    const unverified = spans.filter((span) => !isVerified(open, span));
+    const unverified = spans.filter((span) => !isVerified(open, span) && this.has(span));
     if (unverified.length > 0)
       await this.#options.native.cacheVerifyAhead(open.handle, Uint32Array.from(unverified));
   }
