@@ -3,13 +3,16 @@
 #
 #   scripts/make-debian-image.sh DIR        # the image is oci:DIR:debian
 #
-# Takes about a minute; does nothing when DIR has the image already.
+# Takes about a minute; does nothing when DIR has the image already. Several that are started at once make it once.
 set -euo pipefail
 dir=${1:?usage: make-debian-image.sh DIR}
 [ -e "$dir/.complete" ] && exit 0
+mkdir -p "$(dirname "$dir")"
+exec {lock}>"$dir.lock"
+flock "$lock"
+[ -e "$dir/.complete" ] && exit 0
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mkdir -p "$(dirname "$dir")"
 rm -rf "$dir"
 
 # A fixed clock: the same packages give the same tar.

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import { mediaTypes } from "../../src/image/media-types.js";
 import { examineImage } from "../../src/mount/examine-image.js";
 import { elf } from "../program/elf-builder.js";
@@ -289,8 +289,14 @@ describe("what the doctor says of inodes", () => {
 });
 
 describe("ordinary images", () => {
+  let debian: string;
+
+  beforeAll(async () => {
+    debian = await debianLayout();
+  });
+
   it("Debian with Python: no failure, whatever is asked", async () => {
-    const image = `oci:${await debianLayout()}:debian`;
+    const image = `oci:${debian}:debian`;
     const settings = { cacheDir: await makeTempDir("doctor-debian") };
     const examination = await examineImage({ image, settings, deps: true, toolProfile: "github-actions" });
     expectNoFailure(examination);
