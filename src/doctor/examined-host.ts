@@ -2,9 +2,12 @@
 import { readdir, readFile } from "node:fs/promises";
 import { hostPlatform, type Platform } from "../image/platform.js";
 import type { ElfObject } from "../program/elf.js";
+import { type CompatArchitecture, kernelRuns } from "./kernel-compat.js";
 
 export interface ExaminedHost {
   readonly platform: Platform;
+  /** Other architectures, as the OCI spec names them, whose programs its kernel runs by itself. */
+  readonly compat: readonly string[];
   /** Architectures, as the OCI spec names them, that an emulator of binfmt_misc runs. */
   readonly emulated: readonly string[];
   /** Files of the host that containers are given: /etc/resolv.conf and /etc/hosts. */
@@ -24,8 +27,8 @@ const machines: Readonly<Record<string, Pick<ElfObject, "machine" | "bits" | "li
   loong64: { machine: 258, bits: 64, littleEndian: true },
 };
 
-/** Processors that run another one's programs by themselves, as Linux is mostly built. */
-const alsoRuns: Readonly<Record<string, readonly string[]>> = { amd64: ["386"], arm64: ["arm"] };
+/** Processors that can run another one's programs, where the kernel has them do it. */
+const compatOf: Readonly<Record<string, CompatArchitecture>> = { amd64: "386", arm64: "arm" };
 
 /** How qemu-user calls them. */
 const emulatorNames: Readonly<Record<string, string>> = {
@@ -47,17 +50,24 @@ export function architectureOf({ machine, bits, littleEndian }: ElfObject): stri
   return found?.[0] ?? `machine ${machine} (${bits} bits)`;
 }
 
-/** How programs for `architecture` run on the host: not at all where undefined. */
+/** How programs for `architecture` run on the host: not at all where undefined. The kernel asks emulators first. */
 export function runsOn(host: ExaminedHost, architecture: string): "natively" | "emulated" | undefined {
-  const own = host.platform.architecture;
-  if (architecture === own || alsoRuns[own]?.includes(architecture)) return "natively";
-  return host.emulated.includes(architecture) ? "emulated" : undefined;
+  if (host.emulated.includes(architecture)) return "emulated";
+  const isNative = architecture === host.platform.architecture || host.compat.includes(architecture);
+  return isNative ? "natively" : undefined;
 }
 
 const binfmtDirectory = "/proc/sys/fs/binfmt_misc";
 
-/** Emulators that are enabled. None where the kernel has no binfmt_misc, or it is not mounted. */
 export async function readExaminedHost(nameFiles: readonly string[]): Promise<ExaminedHost> {
+  const platform = hostPlatform();
+  const other = compatOf[platform.architecture];
+  const [emulated, runsOther] = await Promise.all([enabledEmulators(), other && kernelRuns(other)]);
+  return { platform, compat: other && runsOther ? [other] : [], emulated, nameFiles };
+}
+
+/** None where the kernel has no binfmt_misc, or it is not mounted. */
+async function enabledEmulators(): Promise<string[]> {
   const names = await readdir(binfmtDirectory).catch(() => []);
   const emulated: string[] = [];
   for (const name of names) {
@@ -66,5 +76,5 @@ export async function readExaminedHost(nameFiles: readonly string[]): Promise<Ex
     const text = await readFile(`${binfmtDirectory}/${name}`, "utf8").catch(() => "");
     if (text.startsWith("enabled")) emulated.push(architecture);
   }
-  return { platform: hostPlatform(), emulated, nameFiles };
+  return emulated;
 }
