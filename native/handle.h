@@ -1,4 +1,4 @@
-// Opaque objects that JavaScript holds: a C++ resource, the piece of input it is working on, and whether a pool call uses it now.
+// Opaque objects that JavaScript holds: a C++ resource, whose memory it uses, and whether a pool call uses it now.
 //
 // The garbage collector frees a handle; V8 is told roughly how much memory hangs on it, because the object it sees has no
 // size of its own. All members are touched on the JavaScript thread, except `resource`, which a pool call owns
@@ -8,6 +8,7 @@
 
 #include <napi.h>
 
+#include <deque>
 #include <memory>
 #include <utility>
 
@@ -25,7 +26,7 @@ struct Handle {
   explicit Handle(std::unique_ptr<Resource> resource) : resource(std::move(resource)) {}
 
   std::unique_ptr<Resource> resource;
-  Napi::ObjectReference piece;
+  std::deque<Napi::ObjectReference> kept;  // objects whose memory it uses, such as pieces of input
   bool busy = false;
 
   static Napi::Value wrap(Napi::Env env, std::unique_ptr<Resource> resource) {

@@ -130,7 +130,7 @@ Napi::Value treeOpen(const Napi::CallbackInfo& info) {
       fuse::ImageTree::Sections{sections[0], sections[1], sections[2], sections[3], sections[4], sections[5], sections[6], sections[7]},
       fileBytes);
   Napi::Value wrapped = TreeHandle::wrap(info.Env(), std::move(tree));
-  wrapped.As<Napi::External<TreeHandle>>().Data()->piece = keepAlive(kept);
+  wrapped.As<Napi::External<TreeHandle>>().Data()->kept.push_back(keepAlive(kept));
   return wrapped;
 }
 

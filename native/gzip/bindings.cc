@@ -43,20 +43,17 @@ Napi::Value number(Napi::Env env, uint64_t value) { return Napi::Number::New(env
 // Hands the bytes over to JavaScript without a copy.
 Napi::Value giveBytes(Napi::Env env, SpanBytes span) {
   const std::span<uint8_t> bytes = span.bytes();
-  auto memory = span.release();
+  auto memory = std::make_unique<SpareMemory>(span.release());
   auto buffer = Napi::ArrayBuffer::New(
-      env, bytes.data(), bytes.size(), [](Napi::Env, void*, uint8_t* memory) { delete[] memory; }, memory.get());
+      env, bytes.data(), bytes.size(), [](Napi::Env, void*, SpareMemory* memory) { delete memory; }, memory.get());
   memory.release();
   return Napi::Uint8Array::New(env, bytes.size(), buffer, 0);
 }
 
-// Takes a piece of input: it stays referenced until the next one, or until the resource has used it up.
-template <typename Resource>
-Napi::Value takePiece(const Napi::CallbackInfo& info, Handle<Resource>& handle) {
-  Napi::Uint8Array piece = bytesArgument(info, 1);
-  handle.resource->write(view(piece));
-  handle.piece = keepAlive(piece);
-  return info.Env().Undefined();
+// Lets the collector have the pieces that a call has used up. A scanner's goes with the answer.
+void releasePieces(ScannerHandle&) {}
+void releasePieces(DecoderHandle& handle) {
+  for (size_t released = handle.resource->takeReleased(); released > 0; released--) handle.kept.pop_front();
 }
 
 // Runs `work` on the pool with the handle marked busy, and the handle and `further` kept alive.
@@ -66,7 +63,10 @@ Napi::Value runOn(const Napi::CallbackInfo& info, Handle<Resource>& handle, std:
   further.push_back(keepAlive(info[0]));
   handle.busy = true;
   return PoolCall<Result>::start(info.Env(), std::move(further), std::move(work), std::move(settle),
-                                 [&handle] { handle.busy = false; });
+                                 [&handle] {
+                                   handle.busy = false;
+                                   releasePieces(handle);
+                                 });
 }
 
 }  // namespace
@@ -78,7 +78,15 @@ Napi::Value scannerOpen(const Napi::CallbackInfo& info) {
   return ScannerHandle::wrap(info.Env(), std::make_unique<Scanner>(compression, spanBytes));
 }
 
-Napi::Value scannerWrite(const Napi::CallbackInfo& info) { return takePiece(info, ScannerHandle::from(info, "a scanner")); }
+Napi::Value scannerWrite(const Napi::CallbackInfo& info) {
+  ScannerHandle& handle = ScannerHandle::from(info, "a scanner");
+  Napi::Uint8Array piece = bytesArgument(info, 1);
+  handle.resource->write(view(piece));
+  // The one before has been used up.
+  handle.kept.clear();
+  handle.kept.push_back(keepAlive(piece));
+  return info.Env().Undefined();
+}
 
 Napi::Value scannerRead(const Napi::CallbackInfo& info) {
   ScannerHandle& handle = ScannerHandle::from(info, "a scanner");
@@ -90,7 +98,7 @@ Napi::Value scannerRead(const Napi::CallbackInfo& info) {
       info, handle, std::move(keep),
       [&scanner = *handle.resource, room = std::span<uint8_t>(output.Data(), output.ByteLength())] { return scanner.read(room); },
       [&handle](Napi::Env env, size_t& length) {
-        if (length == 0) handle.piece.Reset();
+        if (length == 0) handle.kept.clear();
         return number(env, length);
       });
 }
@@ -120,7 +128,10 @@ Napi::Value decoderOpen(const Napi::CallbackInfo& info) {
 
 Napi::Value decoderWrite(const Napi::CallbackInfo& info) {
   DecoderHandle& handle = DecoderHandle::from(info, "a decoder");
-  handle.resource->write(view(bytesArgument(info, 1)));
+  Napi::Uint8Array piece = bytesArgument(info, 1);
+  handle.kept.push_back(keepAlive(piece));
+  handle.resource->write(view(piece));
+  releasePieces(handle);
   return info.Env().Undefined();
 }
 

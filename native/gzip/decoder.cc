@@ -5,7 +5,7 @@
 // blocks, member ends and headers, and each time a span's length has come out, the span is done. Restart points of
 // later spans are not looked at; they are where somebody else would have begun.
 //
-// Input may come in pieces of any length and go beyond the last span (a fetch is rounded up). It is copied until it is used up, and taken up to the last
+// Input may come in pieces of any length and go beyond the last span (a fetch is rounded up). They stay where they came to until they are used up, and are taken up to the last
 // record's compressedEnd and no further. If the spans are not complete by then, more input would not help: the record is wrong, or
 // the bytes are.
 //
@@ -40,9 +40,6 @@ constexpr uint64_t sharedBytesMax = 1;
 // More than deflate makes of bytes that it cannot compress.
 constexpr uint64_t compressedMax(uint64_t length) { return length + length / 8 + (64 << 10); }
 
-// What the last piece of a whole span may bring of the next one.
-constexpr uint64_t pieceBytes = 64 << 10;
-
 }  // namespace
 
 Decoder::Decoder(Compression compression, Bytes spanRecords, Bytes window)
@@ -56,21 +53,16 @@ Decoder::Decoder(Compression compression, Bytes spanRecords, Bytes window)
 }
 
 void Decoder::write(Bytes compressed) {
-  if (failure_ || span_ == records_.size()) return;
-  if (way_ == Way::undecided) chooseWay();
-  compressed = compressed.first(static_cast<size_t>(std::min<uint64_t>(compressed.size(), records_.back().compressedEnd - inputEnd())));
-  if (compressed.empty()) return;
-  dropTaken();
-  // What lies between two spans: a member's trailer and header.
-  if (const auto skipped = static_cast<size_t>(std::min<uint64_t>(compressed.size(), taken_ - std::min<uint64_t>(taken_, input_.size())))) {
-    inputPosition_ += input_.size() + skipped;
-    taken_ -= input_.size() + skipped;
-    input_.clear();
-    compressed = compressed.subspan(skipped);
+  if (failure_ || span_ == records_.size()) {
+    released_++;
+    return;
   }
-  if (way_ == Way::whole) input_.reserve(record().compressedEnd - inputPosition_ + pieceBytes);
-  input_.insert(input_.end(), compressed.begin(), compressed.end());
-  isStarved_ = false;
+  if (way_ == Way::undecided) chooseWay();
+  // One of which nothing is wanted has its place too: they are let go of in order.
+  input_.push_back(compressed.first(static_cast<size_t>(std::min<uint64_t>(compressed.size(), records_.back().compressedEnd - inputEnd()))));
+  inputBytes_ += input_.back().size();
+  if (!input_.back().empty()) isStarved_ = false;
+  dropTaken();
 }
 
 bool Decoder::isReady() {
@@ -143,9 +135,10 @@ bool Decoder::fillFromStream() {
   const size_t length = record().uncompressedLength;
   if (!filling_) filling_ = SpanBytes(length, 0);
   while (filled_ < length) {
-    const Bytes input = Bytes(input_).subspan(static_cast<size_t>(std::min<uint64_t>(taken_, input_.size())));
+    const Bytes input = inputAt(taken_);
     const Step step = stream_->step(input, filling_.bytes().subspan(filled_));
     taken_ += step.consumed;
+    dropTaken();
     filled_ += step.produced;
     if (stream_->trailingBytes() > 0) throw StreamError("the compressed data ends within the span");
     if (step.consumed > 0 || step.produced > 0 || step.boundary != Boundary::none) continue;
@@ -162,10 +155,10 @@ bool Decoder::fillWhole() {
   if (!hasAllOfSpan()) return false;
   const SpanRecord& span = record();
   filling_ = SpanBytes(span.uncompressedLength, span.windowLength);
-  const Bytes compressed = Bytes(input_).subspan(taken_, span.compressedEnd - span.compressedStart);
-  whole_->inflate(windowOf(span), span.startBit, compressed, filling_.room());
+  const uint64_t end = taken_ + (span.compressedEnd - span.compressedStart);
+  whole_->inflate(windowOf(span), span.startBit, inputBetween(taken_, end), filling_.room());
   if (hasDigest()) {
-    taken_ += compressed.size();
+    taken_ = end;
     return true;
   }
   // A member may end within it, or the last block go on behind it. Or the bytes are wrong, and then the stream says how.
@@ -178,13 +171,44 @@ bool Decoder::fillWhole() {
 
 bool Decoder::hasAllOfSpan() const { return inputEnd() >= record().compressedEnd; }
 
-// All but the last byte, which the next span may begin with.
+// What there is in one piece from byte `offset` of the input on.
+Bytes Decoder::inputAt(uint64_t offset) const {
+  for (const Bytes& piece : input_) {
+    if (offset < piece.size()) return piece.subspan(static_cast<size_t>(offset));
+    offset -= piece.size();
+  }
+  return {};
+}
+
+std::vector<Bytes> Decoder::inputBetween(uint64_t begin, uint64_t end) const {
+  std::vector<Bytes> parts;
+  uint64_t position = 0;
+  for (const Bytes& piece : input_) {
+    const uint64_t from = std::max(begin, position);
+    const uint64_t to = std::min(end, position + piece.size());
+    if (from < to) parts.push_back(piece.subspan(static_cast<size_t>(from - position), static_cast<size_t>(to - from)));
+    position += piece.size();
+  }
+  return parts;
+}
+
+// Pieces of which all is taken but for the last byte, which the next span may begin with.
 void Decoder::dropTaken() {
-  const uint64_t done = std::min<uint64_t>(taken_, input_.size());
-  const uint64_t dropped = done - std::min(done, sharedBytesMax);
-  input_.erase(input_.begin(), input_.begin() + static_cast<ptrdiff_t>(dropped));
-  inputPosition_ += dropped;
-  taken_ -= dropped;
+  const uint64_t kept = std::min(taken_, sharedBytesMax);
+  while (!input_.empty() && input_.front().size() <= taken_ - kept) {
+    const size_t dropped = input_.front().size();
+    input_.pop_front();
+    released_++;
+    inputPosition_ += dropped;
+    inputBytes_ -= dropped;
+    taken_ -= dropped;
+  }
+}
+
+void Decoder::dropAll() {
+  released_ += input_.size();
+  input_.clear();
+  inputBytes_ = 0;
 }
 
 bool Decoder::hasDigest() const {
@@ -202,9 +226,10 @@ SpanBytes Decoder::finishSpan() {
   if (span_ == records_.size()) {
     stream_.reset();
     whole_.reset();
-    input_ = {};
+    dropAll();
   } else {
     keepWindow(done.bytes());
+    dropTaken();
   }
   return done;
 }
@@ -228,7 +253,7 @@ void Decoder::release(CodedError failure) {
   failure_ = std::move(failure);
   stream_.reset();
   whole_.reset();
-  input_ = {};
+  dropAll();
   filling_ = {};
 }
 

@@ -15,6 +15,8 @@
 #include <new>
 #include <random>
 
+#include "gzip/spare-memory.h"
+
 namespace skim {
 namespace {
 
@@ -54,22 +56,29 @@ WholeInflate::WholeInflate() : decompressor_(libdeflate_alloc_decompressor()) {
   if (!decompressor_) throw std::bad_alloc();
 }
 
-void WholeInflate::inflate(Bytes window, unsigned startBit, Bytes compressed, std::span<uint8_t> room) {
-  stream_.resize(storedHeaderBytes + window.size() + compressed.size());
+void WholeInflate::inflate(Bytes window, unsigned startBit, std::span<const Bytes> compressed, std::span<uint8_t> room) {
+  size_t compressedBytes = 0;
+  for (const Bytes& piece : compressed) compressedBytes += piece.size();
+  const SpareMemory stream(storedHeaderBytes + window.size() + compressedBytes);
   const auto length = static_cast<uint16_t>(window.size());
   const uint16_t lengths[] = {length, static_cast<uint16_t>(~length)};
-  stream_[0] = 0;
-  std::memcpy(&stream_[1], lengths, sizeof(lengths));
-  if (!window.empty()) std::memcpy(&stream_[storedHeaderBytes], window.data(), window.size());
-  uint8_t* blocks = stream_.data() + storedHeaderBytes + window.size();
-  if (startBit == 0) {
-    std::memcpy(blocks, compressed.data(), compressed.size());
-  } else {
-    shiftDown(compressed, startBit, blocks);
+  stream.data()[0] = 0;
+  std::memcpy(stream.data() + 1, lengths, sizeof(lengths));
+  uint8_t* end = stream.data() + storedHeaderBytes;
+  if (!window.empty()) std::memcpy(end, window.data(), window.size());
+  end += window.size();
+  for (const Bytes& piece : compressed) {
+    if (startBit == 0) {
+      std::memcpy(end, piece.data(), piece.size());
+    } else {
+      if (&piece != &compressed.front()) end[-1] |= static_cast<uint8_t>(piece[0] << (8 - startBit));
+      shiftDown(piece, startBit, end);
+    }
+    end += piece.size();
   }
   spoilEnd(room);
   size_t written;
-  libdeflate_deflate_decompress(decompressor_.get(), stream_.data(), stream_.size(), room.data(), room.size(), &written);
+  libdeflate_deflate_decompress(decompressor_.get(), stream.data(), static_cast<size_t>(end - stream.data()), room.data(), room.size(), &written);
 }
 
 }  // namespace skim

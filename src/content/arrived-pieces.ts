@@ -3,6 +3,9 @@
 /** Beyond it nothing is read, and TCP's window closes. */
 const heldBytesMax = 1024 * 1024;
 
+/** Shorter ones, on average, are put together: what each costs would be more than what its bytes do. A server may send chunks of a byte. */
+const pieceBytesMin = 4096;
+
 export class ArrivedPieces {
   readonly #reading: Promise<void>;
   readonly #onPiece: (bytes: number) => Promise<void> | undefined;
@@ -19,15 +22,16 @@ export class ArrivedPieces {
     this.#reading = this.#read(source);
   }
 
-  /** All that has arrived, at least a byte; empty at the end. Throws what the source has thrown, behind its last byte. */
+  /** All that has arrived, at least a byte, in few pieces; empty at the end. Throws what the source has thrown, behind its last byte. */
   async take(): Promise<Uint8Array[]> {
     while (this.#pieces.length === 0 && !this.#isEnded) await this.#change();
     if (this.#pieces.length === 0 && this.#failure !== undefined) throw this.#failure;
     const pieces = this.#pieces;
+    const areShort = pieces.length > 1 && this.#heldBytes < pieces.length * pieceBytesMin;
     this.#pieces = [];
     this.#heldBytes = 0;
     this.#wake();
-    return pieces;
+    return areShort ? [Buffer.concat(pieces)] : pieces;
   }
 
   /** Reads no more, unless all has been read. Resolves when the source has ended; never rejects. */

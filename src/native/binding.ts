@@ -37,7 +37,7 @@ export interface NativeBinding {
    * Throws SPAN_CORRUPT for records that break a rule of FORMAT.md.
    */
   decoderOpen(compression: number, spanRecords: Uint8Array, window: Uint8Array): DecoderHandle;
-  /** Gives the next piece of the compressed bytes, from the first span's compressedStart on. It is copied. Does not block. */
+  /** Gives the next piece of the compressed bytes, from the first span's compressedStart on. It must stay as it is until the decoder has used it up. Does not block. */
   decoderWrite(decoder: DecoderHandle, compressed: Uint8Array): void;
   /** False where `decoderNext` would only ask for more input, or has given the last span. Does not block. */
   decoderReady(decoder: DecoderHandle): boolean;

@@ -1,5 +1,7 @@
 import { open } from "node:fs/promises";
 import path from "node:path";
+import { setFlagsFromString } from "node:v8";
+import vm from "node:vm";
 import zlib from "node:zlib";
 import { beforeAll, describe, expect, it } from "vitest";
 import { type CacheHandle, Compression, type CompressionName } from "../../src/native/binding.js";
@@ -9,6 +11,8 @@ import { gzipMembers, layerBytes, zstdFrames } from "./blobs.js";
 import { decode, decodeRun, type Scan, type Span, scan } from "./layer-scan.js";
 
 const native = loadNative();
+setFlagsFromString("--expose-gc");
+const collectGarbage = vm.runInNewContext("gc") as () => void;
 const layer = layerBytes();
 const data = layer;
 let gzip: Scan;
@@ -46,6 +50,45 @@ describe("a decoder", () => {
     }
     expect(await native.decoderNext(decoder)).toBe(null);
   });
+
+  it.each([1, 700, 65536])(
+    "keeps pieces of %i bytes as long as it needs them, and no longer",
+    async (pieceBytes) => {
+      const spans = gzip.spans.slice(2, 5);
+      const records = Buffer.concat(spans.map((span) => span.record));
+      const decoder = native.decoderOpen(Compression.gzip, records, spans[0]!.window);
+      // Each with memory that goes with it.
+      const pieces: WeakRef<ArrayBufferLike>[] = [];
+      const write = (from: number, to: number) => {
+        for (let at = from; at < to; at += pieceBytes) {
+          const piece = Uint8Array.from(gzip.blob.subarray(at, Math.min(at + pieceBytes, to)));
+          pieces.push(new WeakRef(piece.buffer));
+          native.decoderWrite(decoder, piece);
+        }
+      };
+      const held = async () => {
+        // Weak references live until their turn of the event loop is over.
+        await new Promise((resolve) => setImmediate(resolve));
+        collectGarbage();
+        return pieces.flatMap((piece, number) => (piece.deref() ? [number] : []));
+      };
+      for (const [number, span] of spans.entries()) {
+        const from = number === 0 ? span.compressedStart : spans[number - 1]!.compressedEnd;
+        write(from, span.compressedEnd - 1);
+        expect(await native.decoderNext(decoder)).toBe(null);
+        await held();
+        write(span.compressedEnd - 1, span.compressedEnd);
+        const bytes = await native.decoderNext(decoder);
+        expect(Buffer.from(bytes!).equals(data.subarray(span.offset, span.offset + span.length))).toBe(true);
+        // The last byte may be the first of the next span.
+        const isLast = number === spans.length - 1;
+        expect(await held()).toEqual(isLast ? [] : [pieces.length - 1]);
+      }
+      // Nobody wants it.
+      write(spans[0]!.compressedStart, spans[0]!.compressedStart + 1);
+      expect(await held()).toEqual([]);
+    },
+  );
 
   it("takes nothing for inflated that memory held from before", async () => {
     const span = gzip.spans[2]!;
