@@ -1,6 +1,6 @@
 /** A `skim daemon` with directories of its own. */
 import { spawn } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import path from "node:path";
 import { DaemonClient } from "../../src/control/daemon-client.js";
 import { run } from "./processes.js";
@@ -31,6 +31,7 @@ export class DaemonProcess {
       stdio: "ignore",
       detached: true,
       cwd: "/",
+      env: { ...process.env, ...(await unitEnvironment()) },
     });
     daemon.unref();
     const endsAt = performance.now() + startTimeoutMs;
@@ -73,4 +74,11 @@ async function ended(pid: number): Promise<void> {
     }
     await new Promise((resolve) => setTimeout(resolve, lookAgainMs));
   }
+}
+
+/** What systemd's unit of the daemon sets. */
+async function unitEnvironment(): Promise<Record<string, string>> {
+  const unit = await readFile(path.resolve(import.meta.dirname, "../../scripts/host/skim.service"), "utf8");
+  const settings = unit.matchAll(/^Environment=([^=]+)=(.*)$/gm);
+  return Object.fromEntries([...settings].map(([, name, value]) => [name!, value!]));
 }

@@ -17,6 +17,12 @@ const pathVariables = [
 /** Threads of libuv's pool: writes to the cache, inflating ahead of need and filling take five, the rest is for who waits. */
 const poolThreads = 8;
 
+/**
+ * Of glibc's malloc, for a process that fills tens of megabytes within half a second: it asks for pages of 2 MiB, of which a virtual machine brings in one for the price of a few
+ * small ones, and its threads share two heaps. Measured: an eighth of a cold start, for 6 MB of memory later on. Elsewhere (musl, no huge pages) it has no effect.
+ */
+const mallocTunables = "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=2";
+
 let waiting: ChildProcess | undefined;
 
 /** Starts a process that waits for its launch message, and ends with this one if it gets none. */
@@ -53,7 +59,13 @@ function spawnServer(): ChildProcess {
 }
 
 function serverEnvironment(): NodeJS.ProcessEnv {
-  const environment: NodeJS.ProcessEnv = { UV_THREADPOOL_SIZE: String(poolThreads), ...process.env };
+  const { GLIBC_TUNABLES: tunables } = process.env;
+  const environment: NodeJS.ProcessEnv = {
+    UV_THREADPOOL_SIZE: String(poolThreads),
+    ...process.env,
+    // Of two settings of one tunable the last one counts.
+    GLIBC_TUNABLES: tunables ? `${mallocTunables}:${tunables}` : mallocTunables,
+  };
   for (const name of pathVariables) {
     const given = environment[name];
     if (given) environment[name] = path.resolve(given);
