@@ -6,7 +6,6 @@
 const { readFileSync, renameSync, writeFileSync } = require("node:fs");
 const { createRequire } = require("node:module");
 const path = require("node:path");
-const { setFlagsFromString } = require("node:v8");
 const vm = require("node:vm");
 
 /** Bundles of the command line that hold some commands only; all others are in skim.bundle.cjs. */
@@ -20,6 +19,7 @@ const command = process.argv[2];
 const name =
   (program === "skim" && Object.keys(bundlesOf).find((bundle) => bundlesOf[bundle].includes(command))) || program;
 if (name === "files") {
+  const { setFlagsFromString } = require("node:v8");
   // They wait for pipes and disks: nothing gets faster by what these take, a quarter of all the memory (optimised code, and a young generation that has grown).
   setFlagsFromString("--no-opt");
   setFlagsFromString("--semi-space-growth-factor=1");
@@ -39,8 +39,9 @@ function readCache() {
   }
 }
 
-// On the first line: places in stacks are those of the file, which is ASCII (build-ts.mjs): decoding two megabytes of UTF-8 takes as long as loading the cache.
-const source = `(function (exports, require, module, __filename, __dirname) {${readFileSync(file, "latin1")}\n})`;
+// A function of what node gives modules. ASCII, and a function, since the build (build-ts.mjs): decoding two megabytes of UTF-8 takes as long as loading the cache, and putting a
+// function around them here would copy them.
+const source = readFileSync(file, "latin1");
 // Code from a cache cannot import(): bundles require what is node's own.
 const script = new vm.Script(source, { filename: file, cachedData: readCache() });
 // When it is built: with what has been compiled by the end of a run. By rename: one that is cut short would be refused.

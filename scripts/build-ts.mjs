@@ -85,7 +85,10 @@ for (const { input, file, plugins = [] } of bundles) {
   if (dynamic) throw new Error(`${file} has ${dynamic[0]}, which cannot run from a code cache`);
   // See boot.cjs. Strings, templates and regular expressions, where these characters are, take the escape for the character.
   const escaped = code.replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
-  if (escaped !== code) writeFileSync(path.join(built, file), escaped);
+  // On the first line, and early-start.cjs is a module like others.
+  const isBooted = file.endsWith(".bundle.cjs");
+  const wrapped = isBooted ? `(function (exports, require, module, __filename, __dirname) {${escaped}\n})` : escaped;
+  if (wrapped !== code) writeFileSync(path.join(built, file), wrapped);
 }
 for (const name of ["skim", "mount-server"])
   copyFileSync(path.join(root, "scripts/boot.cjs"), path.join(built, `${name}.js`));
