@@ -39,6 +39,11 @@ const earlyStart = {
   name: "early-start",
   resolveId: (id) => (id.endsWith("/server-process.js") ? { id: "./early-start.cjs", external: true } : null),
 };
+/** undici is a bundle of its own, which is loaded with the first request: a start of what is cached makes none, and another one connects meanwhile. */
+const undiciApart = {
+  name: "undici-apart",
+  resolveId: (id) => (id === "undici" ? { id: "./undici.bundle.cjs", external: true } : null),
+};
 /** Texts of zod in forty languages, which its index exports: skim has its own. */
 const withoutLocales = {
   name: "without-locales",
@@ -55,17 +60,17 @@ const withoutHttp2 = {
 };
 const bundles = [
   { input: "src/early-start.ts", file: "early-start.cjs" },
-  { input: "src/cli.ts", file: "skim.bundle.cjs", plugins: [earlyStart] },
-  { input: "src/files-cli.ts", file: "files.bundle.cjs" },
-  { input: "src/start-cli.ts", file: "start.bundle.cjs", plugins: [earlyStart] },
-  { input: "src/mount/mount-server-main.ts", file: "mount-server.bundle.cjs" },
+  { input: "scripts/undici-parts.cjs", file: "undici.bundle.cjs", plugins: [] },
+  { input: "src/cli.ts", file: "skim.bundle.cjs", plugins: [earlyStart, undiciApart] },
+  { input: "src/files-cli.ts", file: "files.bundle.cjs", plugins: [undiciApart] },
+  { input: "src/start-cli.ts", file: "start.bundle.cjs", plugins: [earlyStart, undiciApart] },
+  { input: "src/mount/mount-server-main.ts", file: "mount-server.bundle.cjs", plugins: [undiciApart] },
 ];
 for (const { input, file, plugins = [] } of bundles) {
   const bundle = await rolldown({
     input: path.join(root, input),
     platform: "node",
     plugins: [...plugins, withoutLocales, withoutHttp2],
-    resolve: { alias: { undici$: path.join(root, "scripts/undici-parts.cjs") } },
     // An addon that finds its binary from where it lies, and optional.
     external: ["fuse-native"],
   });
@@ -80,7 +85,10 @@ for (const { input, file, plugins = [] } of bundles) {
   });
   await bundle.close();
   // See boot.cjs. Node's own modules are loaded with the first of them anyway: import them statically.
-  const { code } = output[0];
+  const code = output[0].code.replace(
+    /\bimport\((`\.\/[\w-]+\.bundle\.cjs`)\)/g,
+    (_, bundle) => `Promise.resolve().then(()=>require(${bundle}))`,
+  );
   const dynamic = /\bimport\(`[^`]*`\)/.exec(code);
   if (dynamic) throw new Error(`${file} has ${dynamic[0]}, which cannot run from a code cache`);
   // See boot.cjs. Strings, templates and regular expressions, where these characters are, take the escape for the character.
@@ -88,7 +96,7 @@ for (const { input, file, plugins = [] } of bundles) {
   // On the first line, and early-start.cjs is a module like others.
   const isBooted = file.endsWith(".bundle.cjs");
   const wrapped = isBooted ? `(function (exports, require, module, __filename, __dirname) {${escaped}\n})` : escaped;
-  if (wrapped !== code) writeFileSync(path.join(built, file), wrapped);
+  if (wrapped !== output[0].code) writeFileSync(path.join(built, file), wrapped);
 }
 for (const name of ["skim", "mount-server"])
   copyFileSync(path.join(root, "scripts/boot.cjs"), path.join(built, `${name}.js`));

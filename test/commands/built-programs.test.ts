@@ -55,6 +55,9 @@ describe("the built programs", () => {
     expect(await loadedBy(["run", `${registry.host}/app:latest`, "--no-tty"])).toEqual([
       "mount-server.bundle.cjs false",
       "start.bundle.cjs false",
+      // Of each, with its first request.
+      "undici.bundle.cjs false",
+      "undici.bundle.cjs false",
     ]);
   });
 
