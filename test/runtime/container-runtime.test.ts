@@ -127,8 +127,8 @@ describe.each(runtimeNames)("ContainerRuntime with %s", (name) => {
     await withBundle("sleep 1000", async (bundle) => {
       const signal = AbortSignal.abort();
       await expect(runtime.create({ id, bundle, signal })).rejects.toMatchObject({ code: "CANCELLED" });
-      for (const attempt of [runtime.start(id), runtime.kill(id), runtime.wait(id)])
-        await expect(attempt).rejects.toMatchObject({ code: "NOT_FOUND" });
+      for (const attempt of [() => runtime.start(id), () => runtime.kill(id), () => runtime.wait(id)])
+        await expect(attempt()).rejects.toMatchObject({ code: "NOT_FOUND" });
     });
   });
 });
