@@ -60,7 +60,7 @@ const withoutHttp2 = {
 };
 const bundles = [
   { input: "src/early-start.ts", file: "early-start.cjs" },
-  { input: "scripts/undici-parts.cjs", file: "undici.bundle.cjs", plugins: [] },
+  { input: "scripts/undici-parts.cjs", file: "undici.bundle.cjs" },
   { input: "src/cli.ts", file: "skim.bundle.cjs", plugins: [earlyStart, undiciApart] },
   { input: "src/files-cli.ts", file: "files.bundle.cjs", plugins: [undiciApart] },
   { input: "src/start-cli.ts", file: "start.bundle.cjs", plugins: [earlyStart, undiciApart] },

@@ -47,10 +47,11 @@ export function compatProgram(architecture: CompatArchitecture): Buffer {
   return Buffer.concat([head, instructions]);
 }
 
-/** True also where nothing can be run to find out, as in a temporary directory that is mounted noexec: most kernels do. */
+/** True also where nothing can be run to find out, as in a temporary directory that is mounted noexec or read-only: most kernels do. Never throws. */
 export async function kernelRuns(architecture: CompatArchitecture): Promise<boolean> {
-  const directory = await mkdtemp(path.join(os.tmpdir(), "skim-compat-"));
+  let directory: string | undefined;
   try {
+    directory = await mkdtemp(path.join(os.tmpdir(), "skim-compat-"));
     const program = path.join(directory, architecture);
     await writeFile(program, compatProgram(architecture), { mode: 0o700 });
     return await new Promise((resolve) => {
@@ -58,7 +59,9 @@ export async function kernelRuns(architecture: CompatArchitecture): Promise<bool
       child.once("error", (error: NodeJS.ErrnoException) => resolve(error.code !== "ENOEXEC"));
       child.once("exit", (code) => resolve(code === exitCode));
     });
+  } catch {
+    return true;
   } finally {
-    await rm(directory, { recursive: true, force: true });
+    if (directory !== undefined) await rm(directory, { recursive: true, force: true }).catch(() => {});
   }
 }

@@ -59,11 +59,19 @@ describe("programs of 32 bits", () => {
     expect(await readdir(temporary)).toEqual([]);
   });
 
-  it("where nothing can be run, it is thought to run them", async () => {
-    await exec("mount", ["-t", "tmpfs", "-o", "noexec", "skim-noexec", temporary]);
-    onTestFinished(async () => {
-      await exec("umount", [temporary]);
-    });
+  it.each(["noexec", "ro", "nr_blocks=1,nr_inodes=1"])(
+    "where nothing can be run, as on a tmpfs with %s, it is thought to run them",
+    async (options) => {
+      await exec("mount", ["-t", "tmpfs", "-o", options, "skim-compat", temporary]);
+      onTestFinished(async () => {
+        await exec("umount", [temporary]);
+      });
+      expect(await kernelRuns("arm")).toBe(true);
+    },
+  );
+
+  it("so it is where there is no temporary directory", async () => {
+    vi.stubEnv("TMPDIR", path.join(temporary, "nowhere"));
     expect(await kernelRuns("arm")).toBe(true);
   });
 });
