@@ -1,7 +1,7 @@
 #include "gzip/spare-memory.h"
 
-#include <deque>
 #include <mutex>
+#include <vector>
 
 namespace skim {
 namespace {
@@ -12,6 +12,7 @@ struct Spare {
 };
 
 // Enough for as many spans as are inflated at the same time, mostly, each with its compressed bytes; none that is much larger than spans are.
+constexpr size_t sparesMax = 16;
 constexpr size_t sparesBytesMax = 8u << 20;
 constexpr size_t spareBytesMax = 2u << 20;
 
@@ -20,8 +21,10 @@ constexpr size_t fitFactor = 4;
 
 // Never destroyed: pool threads may let go of memory while the process ends.
 struct Spares {
+  // Letting go of memory must not need any.
+  Spares() { all.reserve(sparesMax + 1); }
   std::mutex mutex;
-  std::deque<Spare> all;  // those that have lain longest first
+  std::vector<Spare> all;  // those that have lain longest first
   size_t bytes = 0;
 };
 Spares& spares() {
@@ -52,9 +55,9 @@ void give(Spare spare) {
   auto& all = spares().all;
   spares().bytes += spare.capacity;
   all.push_back(std::move(spare));
-  while (spares().bytes > sparesBytesMax) {
+  while (spares().bytes > sparesBytesMax || all.size() > sparesMax) {
     spares().bytes -= all.front().capacity;
-    all.pop_front();
+    all.erase(all.begin());
   }
 }
 
